@@ -107,11 +107,11 @@ class TSDataset:
         y=None, # tensor of targets [n, ...]; None where they are not known
         rows=None, # the rows of this split; None is all
         vocab=None, # labels of the classes; None for regression
-        c=None, # classes, or numbers to predict; None counts them
+        c=None, # classes, or numbers to predict; None reads them off `vocab` or `y`
     ):
         self.X,self.y,self.vocab = X,y,vocab
         self.rows = np.arange(len(X)) if rows is None else np.asarray(rows)
-        self.c = ifnone(c, len(vocab) if vocab is not None else y.shape[1])
+        self.c = c or (y.shape[1] if vocab is None else len(vocab))
 
     def __len__(self): return len(self.rows)
     def __getitem__(self, i):

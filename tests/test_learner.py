@@ -1,0 +1,114 @@
+"fastai Learners from data to prediction."
+import os
+import subprocess
+import sys
+
+import fastai.callback.schedule  # noqa: F401 (gives Learner its fit_one_cycle)
+import matplotlib
+import numpy as np
+import pytest
+import torch
+from fastai.basics import ClassificationInterpretation, Learner, accuracy, load_learner, mse, set_seed
+
+from tsai_rnnattn.data.loaders import TSDataLoaders
+from tsai_rnnattn.data.ucr import get_UCR_data
+from tsai_rnnattn.models.rnn_attention import GRUAttentionPlus, LSTMAttentionPlus, RNNAttentionPlus
+
+matplotlib.use('agg')
+SMALL = dict(hidden_size=8, n_heads=2, d_ff=11, encoder_layers=1)
+each_model = pytest.mark.parametrize('M', (RNNAttentionPlus, LSTMAttentionPlus, GRUAttentionPlus), ids=lambda m: m.__name__)
+
+def quiet_fit(learn, n_epoch, lr=3e-3):
+    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(n_epoch, lr)
+    return learn
+
+@pytest.fixture(scope='module')
+def italy():
+    X, y, splits = get_UCR_data('ItalyPowerDemand', split_data=False)
+    return X, y, splits
+
+@each_model
+def test_learns_beyond_the_majority_class(M, italy):
+    set_seed(0)
+    dls = TSDataLoaders.from_numpy(*italy, bs=16)
+    learn = quiet_fit(Learner(dls, M(dls.vars, dls.c, dls.len, **SMALL), metrics=accuracy), 15)
+    assert learn.recorder.final_record[-1] > 0.85                        # half of the series belong to each class
+
+def test_export_and_load_predict_raw_series(tmp_path, italy):
+    X, y, (train, test) = italy
+    set_seed(0)
+    dls = TSDataLoaders.from_numpy(X*1000 + 500, y, (train, test), bs=16)    # far from standardised
+    learn = quiet_fit(Learner(dls, GRUAttentionPlus(dls.vars, dls.c, dls.len, **SMALL)), 5)
+    with learn.no_bar(): want, targets = learn.get_preds()
+    assert want.shape == (len(test), 2) and targets.shape == (len(test),)
+    learn.export(tmp_path/'model.pkl')
+    assert (tmp_path/'model.pkl').stat().st_size < 300_000               # the data is not in it
+    with pytest.warns(UserWarning, match='insecure pickle'): loaded = load_learner(tmp_path/'model.pkl')
+    with loaded.no_bar():
+        got, none = loaded.get_preds(dl=loaded.dls.test_dl((X*1000 + 500)[test]))
+        torch.testing.assert_close(got, want, atol=1e-6, rtol=1e-5)
+        for i in (test[0], test[-1]):
+            label, place, probs = loaded.predict(X[i]*1000 + 500)
+            assert label == dls.vocab[place] == dls.vocab[want[i - test[0]].argmax()]
+            torch.testing.assert_close(probs, want[i - test[0]], atol=1e-5, rtol=1e-4)
+    assert (loaded.dls.vars, loaded.dls.c, loaded.dls.len, list(loaded.dls.vocab)) == (1, 2, 24, ['1', '2'])
+
+def test_regression_has_equal_shapes_and_stays_in_range():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(80, 2, 11)).astype(np.float32)
+    y = X.mean((1, 2))
+    dls = TSDataLoaders.from_numpy(X, y, valid_pct=0.25, seed=0, bs=16)
+    learn = Learner(dls, GRUAttentionPlus(dls.vars, dls.c, dls.len, y_range=(-1, 1), **SMALL), metrics=mse)
+    first = quiet_fit(learn, 1).recorder.losses[0].item()
+    assert quiet_fit(learn, 10).recorder.losses[-1].item() < first / 2
+    with learn.no_bar():
+        preds, targets = learn.get_preds()
+        value, _, _ = learn.predict(X[0])
+    assert preds.shape == targets.shape == (20, 1)
+    assert -1 <= preds.min() and preds.max() <= 1
+    assert value.shape == (1,)
+
+def test_several_targets():
+    X = np.random.default_rng(0).normal(size=(20, 2, 7))
+    dls = TSDataLoaders.from_numpy(X, X[:, 0, :3], seed=0, bs=8)
+    learn = quiet_fit(Learner(dls, RNNAttentionPlus(dls.vars, dls.c, dls.len, **SMALL)), 1)
+    with learn.no_bar(): preds, targets = learn.get_preds()
+    assert preds.shape == targets.shape == (4, 3)
+
+def test_interpretation_and_show(italy):
+    dls = TSDataLoaders.from_numpy(*italy, bs=16)
+    learn = quiet_fit(Learner(dls, LSTMAttentionPlus(dls.vars, dls.c, dls.len, **SMALL), metrics=accuracy), 1)
+    with learn.no_bar():
+        cm = ClassificationInterpretation.from_learner(learn).confusion_matrix()
+        right = learn.validate()[1]
+    assert cm.sum() == 1029
+    assert cm.trace() / 1029 == pytest.approx(right)
+    dls.show_batch(max_n=3)
+    assert [len(ax.lines) for ax in matplotlib.pyplot.gcf().axes] == [1, 1, 1]
+    matplotlib.pyplot.close('all')
+
+def test_same_seed_same_training(italy):
+    def losses():
+        set_seed(3)
+        dls = TSDataLoaders.from_numpy(*italy, bs=16)
+        return torch.stack(quiet_fit(Learner(dls, GRUAttentionPlus(1, 2, 24, **SMALL)), 1).recorder.losses)
+    assert torch.equal(losses(), losses())
+
+@pytest.mark.parametrize('n', (20, 41))
+@pytest.mark.parametrize('bs', (1, 3, 8, 64))
+def test_every_series_once_an_epoch_with_its_own_label(n, bs):
+    X, y = np.arange(n)[:, None, None] * np.ones((n, 2, 3)), np.arange(n) % 3    # series i is full of i
+    dls = TSDataLoaders.from_numpy(X, y, bs=bs, batch_tfms=[], seed=0)
+    for dl in dls.loaders:
+        seen = [(int(x[0, 0]), int(t)) for xb,yb in dl for x,t in zip(xb, yb)]
+        assert sorted(i for i,_ in seen) == sorted(dl.dataset.rows)
+        assert all(t == i % 3 for i,t in seen)
+    assert sorted(np.concatenate([dl.dataset.rows for dl in dls.loaders])) == list(range(n))
+
+def test_demo_from_the_command_line(tmp_path):
+    env = {**os.environ, 'MPLBACKEND': 'agg'}
+    out = subprocess.run([sys.executable, '-m', 'tsai_rnnattn.demo', '--n_epoch', '2', '--path', str(tmp_path/'out')],
+                         cwd=tmp_path, env=env, check=True, capture_output=True, text=True).stdout
+    assert 'train_loss' in out and 'Test accuracy: ' in out
+    assert out.count('test series') == 3 and out.count('probability') == 3
+    assert {o.name for o in (tmp_path/'out').iterdir()} == {'learning_curve.png', 'confusion_matrix.png', 'attention_map.png', 'learner.pkl'}

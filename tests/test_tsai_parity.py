@@ -1,0 +1,90 @@
+"""Checkpoints of tsai 1.0.1 load with strict=True and give the same outputs.
+
+`test_outputs_recorded_from_tsai` needs no tsai: it compares with outputs that tsai gave, in tsai_1.0.1_outputs.json. To make that file
+again, in an environment that has tsai: `python tests/test_tsai_parity.py`. The other tests run there too, beside tsai itself."""
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from tsai_rnnattn.models import rnn_attention as ours
+
+NAMES = ('RNNAttentionPlus', 'LSTMAttentionPlus', 'GRUAttentionPlus')
+SMALL = dict(hidden_size=8, n_heads=2, d_ff=11, encoder_layers=2, encoder_dropout=0.)
+CASES = [dict(), dict(rnn_layers=2, bidirectional=True), dict(bias=False, act='relu', fc_dropout=0.3), dict(n_heads=3, d_k=5, d_v=3),
+         dict(y_range=(-1, 3)), dict(d=5), dict(d=(3,5), fc_dropout=0.1), dict(d=7, flatten=False), dict(d=4, use_bn=False)]
+RECORD = Path(__file__).parent/'tsai_1.0.1_outputs.json'
+
+
+def build(module, name, case, c_in=3, c_out=2, seq_len=7): return getattr(module, name)(c_in, c_out, seq_len, **{**SMALL, **case})
+
+def fill(model):
+    "Give every parameter and statistic values that depend on its name's place alone"
+    for i,(name,t) in enumerate(sorted(model.state_dict().items())):
+        values = 0.3 * torch.sin(0.7*torch.arange(t.numel()) + i).view(t.shape)
+        if t.is_floating_point(): t.copy_(values.abs() + 0.5 if name.endswith('running_var') else values)
+    return model
+
+def batch(): return torch.sin(torch.arange(2*3*7).float()).view(2, 3, 7)                     # [bs, c_in, sl]
+
+def outputs(module):
+    with torch.no_grad(): return {name: [fill(build(module, name, case)).eval()(batch()).tolist() for case in CASES] for name in NAMES}
+
+
+@pytest.mark.parametrize('i', range(len(CASES)), ids=lambda i: str(CASES[i]))
+@pytest.mark.parametrize('name', NAMES)
+def test_outputs_recorded_from_tsai(name, i):
+    record = json.loads(RECORD.read_text())
+    want = torch.tensor(record['outputs'][name][i])
+    with torch.no_grad(): got = fill(build(ours, name, CASES[i])).eval()(batch())
+    assert record['cases'][i] == json.loads(json.dumps(CASES[i]))
+    assert want.std() > 1e-3                                                                  # it could differ
+    assert_close(got, want, atol=1e-5, rtol=0)
+
+
+def import_tsai():
+    "tsai's module; a CPU build of torch lacks the operators that torchvision, which tsai imports, wants to see"
+    if not hasattr(torch.ops.torchvision, 'nms'):
+        global _lib                                                                           # the definitions last as long as this object
+        _lib = torch.library.Library('torchvision', 'FRAGMENT')
+        for op in ('nms', 'qnms'): _lib.define(f'{op}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
+    from tsai.models import RNNAttentionPlus
+    return RNNAttentionPlus
+
+@pytest.fixture(scope='module')
+def tsai():
+    if find_spec('tsai') is None: pytest.skip('tsai is not installed: pip install tsai==1.0.1 beside this library to compare with it')
+    return import_tsai()
+
+@pytest.mark.parametrize('case', CASES, ids=str)
+@pytest.mark.parametrize('name', NAMES)
+def test_tsai_checkpoint_loads(tsai, name, case):
+    torch.manual_seed(0)
+    theirs, mine = build(tsai, name, case), build(ours, name, case)
+    for n,b in theirs.named_buffers():
+        if b.is_floating_point(): b.uniform_(0.5, 2)                                          # as after some training
+    mine.load_state_dict(theirs.state_dict(), strict=True)
+    x = torch.randn(5, 3, 7)
+    assert_close(mine.eval()(x), theirs.eval()(x), atol=1e-5, rtol=0)
+    if 'fc_dropout' in case: return                                                           # draws at random in training
+    a, b = mine.train()(x), theirs.train()(x)                                                 # batch norm with the batch's statistics
+    assert_close(a, b, atol=1e-5, rtol=0)
+    for loss in (a.square().sum(), b.square().sum()): loss.backward()
+    for (n,p),q in zip(mine.named_parameters(), theirs.parameters()): assert_close(p.grad, q.grad, atol=1e-4, rtol=1e-4, msg=n)
+    for (n,p),q in zip(mine.named_buffers(), theirs.buffers()): assert_close(p, q, atol=1e-5, rtol=1e-5, msg=n)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_tsai_defaults(tsai, name):
+    theirs, mine = (getattr(m, name)(9, 2, 60) for m in (tsai, ours))
+    mine.load_state_dict(theirs.state_dict(), strict=True)
+    x = torch.randn(32, 9, 60)
+    assert_close(mine.eval()(x), theirs.eval()(x), atol=1e-5, rtol=0)
+
+
+if __name__ == '__main__':
+    made = dict(made_with=f'tsai 1.0.1, torch {torch.__version__}', cases=CASES, outputs=outputs(import_tsai()))
+    RECORD.write_text(json.dumps(made) + '\n')
