@@ -107,7 +107,7 @@ def test_every_series_once_an_epoch_with_its_own_label(n, bs):
 
 def test_demo_from_the_command_line(tmp_path):
     env = {**os.environ, 'MPLBACKEND': 'agg'}
-    out = subprocess.run([sys.executable, '-m', 'tsai_rnnattn.demo', '--n_epoch', '2', '--path', str(tmp_path/'out')],
+    out = subprocess.run([sys.executable, '-m', 'tsai_rnnattn.demo', '--epochs', '2', '--path', str(tmp_path/'out')],
                          cwd=tmp_path, env=env, check=True, capture_output=True, text=True).stdout
     assert 'train_loss' in out and 'Test accuracy: ' in out
     assert out.count('test series') == 3 and out.count('probability') == 3

@@ -22,16 +22,16 @@ from .interpret import plot_attention
 from .layers.attention import record_attention
 from .models.rnn_attention import GRUAttentionPlus
 
-# %% ../nbs/52_demo.ipynb #d272c4d2
+# %% ../nbs/52_demo.ipynb #31509290
 def train_demo(
-    n_epoch:int=40, # epochs
+    epochs:int=40, # how many epochs to train
     seed:int=42, # for the initial weights and the order of the series
 ):
     "A `Learner` with a GRU + attention model trained on BasicMotions"
     set_seed(seed)
     dls = TSDataLoaders.from_ucr('BasicMotions', bs=16)
     learn = Learner(dls, GRUAttentionPlus(dls.vars, dls.c, dls.len), metrics=accuracy)
-    learn.fit_one_cycle(n_epoch, 2e-4)
+    learn.fit_one_cycle(epochs, 2e-4)
     return learn
 
 # %% ../nbs/52_demo.ipynb #88d4e440
@@ -85,13 +85,13 @@ def predict_demo(
 @call_parse
 def main(
     path:str='demo', # folder for the figures and the exported learner
-    n_epoch:int=40, # epochs
+    epochs:int=40, # how many epochs to train
     seed:int=42, # for the initial weights and the order of the series
 ):
     "Train a GRU + attention model on BasicMotions, draw it, export it, load it again and predict three test series"
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)
-    learn = train_demo(n_epoch, seed)
+    learn = train_demo(epochs, seed)
     acc = learn.recorder.final_record[-1]
     n = len(learn.dls.valid_ds)
     print(f"\nTest accuracy: {acc:.3f} ({round(acc*n)} of {n} series)")
