@@ -87,6 +87,11 @@ def test_interpretation_and_show(italy):
     assert [len(ax.lines) for ax in matplotlib.pyplot.gcf().axes] == [1, 1, 1]
     matplotlib.pyplot.close('all')
 
+def test_summary_names_every_layer(italy):
+    dls = TSDataLoaders.from_numpy(*italy, bs=16)
+    with (learn := Learner(dls, GRUAttentionPlus(1, 2, 24, **SMALL))).no_bar(): text = str(learn.summary())
+    for layer in ('GRU', 'Linear', 'BatchNorm1d', 'GELU', 'Flatten'): assert layer in text
+
 def test_same_seed_same_training(italy):
     def losses():
         set_seed(3)

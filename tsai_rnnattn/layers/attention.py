@@ -31,13 +31,23 @@ def _masked_softmax(scores):
     shut = scores.isneginf()
     return scores.masked_fill(shut.all(-1, keepdim=True), 0.).softmax(-1).masked_fill(shut, 0.)
 
+# %% ../../nbs/20_layers.attention.ipynb #f0943d0e
+def _attend(q, k, v, mask=None, need_weights=True):
+    "What `_ScaledDotProductAttention` does; without `need_weights` in a fused kernel, with None in place of the weights"
+    if mask is not None: _check_mask(mask, (*q.shape[:3], k.shape[2]))
+    if not need_weights: return F.scaled_dot_product_attention(q, k, v, attn_mask=mask), None
+    scores = (q * q.shape[-1]**-0.5) @ k.transpose(-2, -1)       # [bs, n_heads, q_len, k_len]
+    attn = scores.softmax(-1) if mask is None else _masked_softmax(_mask_scores(scores, mask))
+    return attn @ v, attn                                        # [bs, n_heads, q_len, d_v]
+
 # %% ../../nbs/20_layers.attention.ipynb #67e9e269
 class _ScaledDotProductAttention(nn.Module):
-    "`softmax(q kᵀ / √d_k) v`: Vaswani et al. (2017), section 3.2.1"
+    "`softmax(q kᵀ / √d_k) v`, and the weights: Vaswani et al. (2017), section 3.2.1"
     def __init__(self,
         d_k:int, # size of a query and of a key
     ):
         super().__init__()
+        check_sizes(d_k=d_k)
         self.d_k = d_k
 
     def forward(self,
@@ -45,14 +55,10 @@ class _ScaledDotProductAttention(nn.Module):
         k:Tensor, # [bs, n_heads, k_len, d_k]
         v:Tensor, # [bs, n_heads, k_len, d_v]
         mask:Tensor|None=None, # bool, True = may attend, or float, added; broadcasts to [bs, n_heads, q_len, k_len]
-        need_weights:bool=True, # return the weights? False is faster and needs memory linear in k_len
     ):
-        "The context `[bs, n_heads, q_len, d_v]`, and the weights `[bs, n_heads, q_len, k_len]` or None"
-        if mask is not None: _check_mask(mask, (*q.shape[:3], k.shape[2]))
-        if not need_weights: return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=self.d_k**-0.5), None
-        scores = (q * self.d_k**-0.5) @ k.transpose(-2, -1)      # [bs, n_heads, q_len, k_len]
-        attn = scores.softmax(-1) if mask is None else _masked_softmax(_mask_scores(scores, mask))
-        return attn @ v, attn                                    # [bs, n_heads, q_len, d_v]
+        "The context `[bs, n_heads, q_len, d_v]` and the weights `[bs, n_heads, q_len, k_len]`"
+        if q.shape[-1] != self.d_k: raise ValueError(f"expected queries of size d_k={self.d_k}, got {list(q.shape)}")
+        return _attend(q, k, v, mask)
 
 # %% ../../nbs/20_layers.attention.ipynb #c7733955
 class _MultiHeadAttention(nn.Module):
@@ -70,7 +76,6 @@ class _MultiHeadAttention(nn.Module):
         self.W_K = nn.Linear(d_model, n_heads*d_k, bias=False)
         self.W_V = nn.Linear(d_model, n_heads*d_v, bias=False)
         self.W_O = nn.Linear(n_heads*d_v, d_model, bias=False)
-        self.sdpa = _ScaledDotProductAttention(d_k)
 
     def _split(self, x): return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)  # [bs, sl, n_heads*d] -> [bs, n_heads, sl, d]
 
@@ -83,7 +88,7 @@ class _MultiHeadAttention(nn.Module):
     ):
         "The output `[bs, q_len, d_model]`, and the weights `[bs, n_heads, q_len, k_len]` or None"
         q, k, v = self._split(self.W_Q(Q)), self._split(self.W_K(K)), self._split(self.W_V(V))
-        context, attn = self.sdpa(q, k, v, mask, need_weights)   # [bs, n_heads, q_len, d_v]
+        context, attn = _attend(q, k, v, mask, need_weights)     # [bs, n_heads, q_len, d_v]
         return self.W_O(context.transpose(1, 2).flatten(2)), attn
 
 # %% ../../nbs/20_layers.attention.ipynb #8c7f7cf9
