@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 
+import fastai.callback.hook  # noqa: F401 (gives Learner its summary)
 import fastai.callback.schedule  # noqa: F401 (gives Learner its fit_one_cycle)
 import matplotlib
 import numpy as np
