@@ -36,7 +36,7 @@ def check_X(
     raise ValueError(f"X is {X[i,c,s]} in sample {i}, variable {c}, step {s} ({len(bad)} such values in all): "
                      "fill the missing values, and cut or fill series of unequal length, before you train")
 
-def _shape_hint(ndim): return "for one variable pass X[:, None]" if ndim == 2 else "one row a series, one line a variable"
+def _shape_hint(ndim): return "for one variable pass X[:, None]" if ndim == 2 else "its axes are series, variables and steps"
 
 # %% ../../nbs/12_data.loaders.ipynb #6d801c45
 def check_y(
