@@ -78,7 +78,9 @@ def predict_demo(
     "Load the learner from `fname` and predict `n` test series: tuples of row, label, probability, true label"
     learn = _load_own(fname)
     _, _, X, y = get_UCR_data('BasicMotions')
-    def predict(i): label, place, probs = learn.predict(X[i]); return i, label, probs[place].item(), y[i]
+    def predict(i):
+        label, place, probs = learn.predict(X[i])
+        return i, label, probs[place].item(), y[i]
     with learn.no_bar(): return [predict(i) for i in np.linspace(0, len(X)-1, n, dtype=int).tolist()]
 
 # %% ../nbs/52_demo.ipynb #187e5fdb

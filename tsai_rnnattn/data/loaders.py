@@ -45,7 +45,7 @@ def check_y(
 ):
     "`y` as an array; raises `ValueError`/`TypeError` for another length or shape, for a missing label or target"
     y = np.asanyarray(y)
-    if len(y) != n: raise ValueError(f"X has {n} series, y has {len(y)} labels: expected one for each series")
+    if y.shape[:1] != (n,): raise ValueError(f"X has {n} series, y has shape {list(y.shape)}: expected a label or target for each series")
     is_label = y.dtype.kind in 'USOiub'
     if y.ndim != 1 and (is_label or y.ndim != 2):
         raise ValueError(f"y of shape {list(y.shape)} and dtype {y.dtype}: expected labels [n], or float targets [n] or [n, c_out]")
