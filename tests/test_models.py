@@ -80,10 +80,11 @@ def test_recorded_weights_are_those_of_the_fused_path(M):
     model(series())
     assert len(weights) == 2                                             # nothing is recorded after the block
 
-def test_a_forward_pass_keeps_no_steps_by_steps_tensor():
+@pytest.mark.parametrize('d_k,d_v', [(None, None), (5, 3), (3, 5)])
+def test_a_forward_pass_keeps_no_steps_by_steps_tensor(d_k, d_v):
     "What autograd saves for the backward pass grows with the steps, not with their square"
     def largest_saved(sl):
-        sizes, model = [], GRUAttentionPlus(3, 2, sl, encoder_dropout=0., **SMALL)
+        sizes, model = [], GRUAttentionPlus(3, 2, sl, d_k=d_k, d_v=d_v, encoder_dropout=0., **SMALL)
         with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, lambda t: t): model(series(sl=sl))
         return max(sizes)
     assert largest_saved(400) <= 2.2 * largest_saved(200)

@@ -31,11 +31,18 @@ def _masked_softmax(scores):
     shut = scores.isneginf()
     return scores.masked_fill(shut.all(-1, keepdim=True), 0.).softmax(-1).masked_fill(shut, 0.)
 
+# %% ../../nbs/20_layers.attention.ipynb #2cb7d4c1
+def _fused(q, k, v, mask=None):
+    "Attention in a fused kernel, for any `d_k` and `d_v`"
+    d_k, d_v = q.shape[-1], v.shape[-1]
+    if d_k != d_v: q, k, v = (F.pad(t, (0, max(d_k, d_v) - t.shape[-1])) for t in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=d_k**-0.5)[..., :d_v]   # [bs, n_heads, q_len, d_v]
+
 # %% ../../nbs/20_layers.attention.ipynb #f0943d0e
 def _attend(q, k, v, mask=None, need_weights=True):
     "What `_ScaledDotProductAttention` does; without `need_weights` in a fused kernel, with None in place of the weights"
     if mask is not None: _check_mask(mask, (*q.shape[:3], k.shape[2]))
-    if not need_weights: return F.scaled_dot_product_attention(q, k, v, attn_mask=mask), None
+    if not need_weights: return _fused(q, k, v, mask), None
     scores = (q * q.shape[-1]**-0.5) @ k.transpose(-2, -1)       # [bs, n_heads, q_len, k_len]
     attn = scores.softmax(-1) if mask is None else _masked_softmax(_mask_scores(scores, mask))
     return attn @ v, attn                                        # [bs, n_heads, q_len, d_v]
