@@ -20,7 +20,7 @@ class _StepBatchNorm(nn.Module):
         super().__init__()
         self.add_module('1', nn.BatchNorm1d(d_model))            # the name that tsai's checkpoints use
 
-    def forward(self, x): return self.get_submodule('1')(x.flatten(0, 1)).view(x.shape)
+    def forward(self, x): return self._modules['1'](x.flatten(0, 1)).view(x.shape)
 
 # %% ../../nbs/21_layers.tst.ipynb #0cc683f3
 def _head_size(
