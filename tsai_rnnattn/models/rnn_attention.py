@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['RNNAttentionPlus', 'LSTMAttentionPlus', 'GRUAttentionPlus']
 
-# %% ../../nbs/31_models.rnn_attention.ipynb #7be6f5c2
+# %% ../../nbs/31_models.rnn_attention.ipynb #1a97531a
 from collections import OrderedDict
+from inspect import signature
 
 from torch import Tensor, nn
 
@@ -38,9 +39,6 @@ class _RNNAttentionPlus_Backbone(nn.Module):
         steps, _ = self.rnn(x.transpose(1, 2))                   # [bs, sl, d_model]
         return self.encoder(steps).transpose(1, 2)               # [bs, d_model, sl]
 
-# %% ../../nbs/31_models.rnn_attention.ipynb #e045cbb4
-_head_defaults = dict(d=None, fc_dropout=0., y_range=None, use_bn=True, flatten=True)
-
 # %% ../../nbs/31_models.rnn_attention.ipynb #e5b159b1
 def _rnn_attention_head(d_model, c_out, seq_len, act, d, fc_dropout, y_range, use_bn, flatten):
     if d is not None: return lin_nd_head(d_model, c_out, seq_len, d, flatten, use_bn, fc_dropout, y_range)
@@ -50,7 +48,8 @@ def _rnn_attention_head(d_model, c_out, seq_len, act, d, fc_dropout, y_range, us
 # %% ../../nbs/31_models.rnn_attention.ipynb #e66e7e8f
 def _custom_head(custom_head, d_model, c_out, seq_len, **options):
     "`custom_head` if it is a module, else what it makes of the sizes and of those `options` that are not at their defaults"
-    asked = {k:v for k,v in options.items() if v != _head_defaults[k]}
+    params = signature(_RNNAttentionPlus_Base).parameters
+    asked = {k:v for k,v in options.items() if v != params[k].default}
     if not callable(custom_head): raise TypeError(f"custom_head={custom_head!r}: expected a module or a callable (d_model, c_out, seq_len)")
     if not isinstance(custom_head, nn.Module): return custom_head(d_model, c_out, seq_len, **asked)
     if asked: raise ValueError(f"custom_head is a finished module and cannot take {asked}: pass a callable that builds a head with them")
