@@ -98,8 +98,9 @@ SIGNATURE = dict(d=None, hidden_size=128, rnn_layers=1, bias=True, rnn_dropout=0
 @each_model
 def test_signature_is_that_of_the_documentation_page(M):
     params = inspect.signature(M).parameters
-    assert list(params) == ['c_in', 'c_out', 'seq_len', *SIGNATURE]
+    assert [k for k,p in params.items() if p.kind is p.POSITIONAL_OR_KEYWORD] == ['c_in', 'c_out', 'seq_len', *SIGNATURE]
     assert {k: params[k].default for k in SIGNATURE} == SIGNATURE
+    assert {k: p.default for k,p in params.items() if p.kind is p.KEYWORD_ONLY} == dict(causal=False, rnn_init=None)  # ours, after tsai's
     assert [n for n,_ in M(3, 2, 7, **SMALL).named_children()] == ['backbone', 'head']
     assert isinstance(M(3, 2, 7, **SMALL), nn.Sequential)
 

@@ -5,11 +5,33 @@
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/21_layers.tst.ipynb #fad8ad23
+# %% ../../nbs/21_layers.tst.ipynb #655ad931
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core import check_dropouts, check_sizes, get_activation_fn
-from .attention import _MultiHeadAttention
+from .attention import _MultiHeadAttention, _expand_mask, _restrict
+
+# %% ../../nbs/21_layers.tst.ipynb #05b57e9d
+def _batch_norm(
+    bn:nn.BatchNorm1d,
+    x:Tensor, # [n, d_model] or [bs, d_model, sl]
+):
+    "`bn(x)`; in training, a single value of each feature goes through the running statistics and leaves them as they are"
+    if not (bn.training and x.numel() == bn.num_features): return nn.BatchNorm1d.forward(bn, x)
+    return F.batch_norm(x, bn.running_mean, bn.running_var, bn.weight, bn.bias, eps=bn.eps)
+
+# %% ../../nbs/21_layers.tst.ipynb #c102f7a5
+def _norm_steps(
+    bn:nn.BatchNorm1d,
+    x:Tensor, # [bs, sl, d_model]
+    real:Tensor|None=None, # padding mask: bool [bs, sl], True = real step
+):
+    "Batch norm of `[bs, sl, d_model]` over the real steps; the others become 0"
+    if real is None: return _batch_norm(bn, x.flatten(0, 1)).view(x.shape)
+    if not bn.training: return _norm_steps(bn, x).masked_fill(~real[..., None], 0.)
+    normed = _batch_norm(bn, x[real])                            # [real steps, d_model]
+    return normed.new_zeros(x.shape).masked_scatter(real[..., None], normed)
 
 # %% ../../nbs/21_layers.tst.ipynb #31b47626
 class _StepBatchNorm(nn.Module):
@@ -20,7 +42,10 @@ class _StepBatchNorm(nn.Module):
         super().__init__()
         self.add_module('1', nn.BatchNorm1d(d_model))            # the name that tsai's checkpoints use
 
-    def forward(self, x): return self._modules['1'](x.flatten(0, 1)).view(x.shape)
+    def forward(self,
+        x:Tensor, # [bs, sl, d_model]
+        real:Tensor|None=None, # padding mask: bool [bs, sl], True = real step
+    ): return _norm_steps(self._modules['1'], x, real)
 
 # %% ../../nbs/21_layers.tst.ipynb #0cc683f3
 def _head_size(
@@ -32,6 +57,13 @@ def _head_size(
     if size is not None: return size
     if n_heads <= d_model: return d_model // n_heads
     raise ValueError(f"n_heads={n_heads} over d_model={d_model} leaves 0 features a head: give d_k and d_v, or at most {d_model} heads")
+
+# %% ../../nbs/21_layers.tst.ipynb #1a351022
+def _with_padding(mask, real, n_heads):
+    "`mask` without the steps that are not `real` [bs, sl]; either may be None"
+    if mask is None or real is None: return mask if real is None else real[:, None, None]
+    bs, sl = real.shape
+    return _restrict(_expand_mask(mask, (bs, n_heads, sl, sl)), real[:, None, None])
 
 # %% ../../nbs/21_layers.tst.ipynb #7dc8a8bb
 class _TSTEncoderLayer(nn.Module):
@@ -59,14 +91,17 @@ class _TSTEncoderLayer(nn.Module):
 
     def forward(self,
         src:Tensor, # [bs, q_len, d_model]
-        mask:Tensor|None=None, # bool, True = may attend, or float, added; broadcasts to [bs, n_heads, q_len, q_len]
+        mask:Tensor|None=None, # bool, True = may attend, or float, added: [q_len, q_len], [bs, q_len] or [bs, n_heads, q_len, q_len]
+        *, real:Tensor|None=None, # padding mask: bool [bs, q_len], True = real step
+        is_causal:bool=False, # may a step look only at itself and at what came before?
     ):
-        "`[bs, q_len, d_model]`"
+        "`[bs, q_len, d_model]`, 0 where a step is not `real`"
         if self.q_len not in (None, src.shape[1]):
             raise ValueError(f"expected [bs, q_len={self.q_len}, d_model], got {list(src.shape)}: build the layer with q_len={src.shape[1]}")
-        attended, _ = self.self_attn(src, src, src, mask, need_weights=False)
-        src = self.batchnorm_attn(src + self.dropout_attn(attended))
-        return self.batchnorm_ffn(src + self.dropout_ffn(self.ff(src)))
+        mask = _with_padding(mask, real, self.self_attn.n_heads)
+        attended, _ = self.self_attn(src, src, src, mask, need_weights=False, is_causal=is_causal)
+        src = self.batchnorm_attn(src + self.dropout_attn(attended), real)
+        return self.batchnorm_ffn(src + self.dropout_ffn(self.ff(src)), real)
 
 # %% ../../nbs/21_layers.tst.ipynb #44b3f222
 class _TSTEncoder(nn.Module):
@@ -88,8 +123,10 @@ class _TSTEncoder(nn.Module):
 
     def forward(self,
         src:Tensor, # [bs, q_len, d_model]
-        mask:Tensor|None=None, # bool, True = may attend, or float, added; broadcasts to [bs, n_heads, q_len, q_len]
+        mask:Tensor|None=None, # bool, True = may attend, or float, added: [q_len, q_len], [bs, q_len] or [bs, n_heads, q_len, q_len]
+        *, real:Tensor|None=None, # padding mask: bool [bs, q_len], True = real step
+        is_causal:bool=False, # may a step look only at itself and at what came before?
     ):
-        "`[bs, q_len, d_model]`"
-        for layer in self.layers: src = layer(src, mask)
+        "`[bs, q_len, d_model]`, 0 where a step is not `real`"
+        for layer in self.layers: src = layer(src, mask, real=real, is_causal=is_causal)
         return src

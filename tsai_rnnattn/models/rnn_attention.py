@@ -11,8 +11,9 @@ from inspect import signature
 
 from torch import Tensor, nn
 
-from ..core import check_dropouts, check_series, check_sizes
-from ..layers.heads import flatten_head, lin_nd_head
+from ..core import check_dropouts, check_lengths, check_series, check_sizes, padding_mask
+from ..layers.heads import call_with_lengths, check_y_range, flatten_head, lin_nd_head
+from ..layers.recurrent import recurrent_steps
 from ..layers.tst import _TSTEncoder
 
 # %% ../../nbs/31_models.rnn_attention.ipynb #3366403c
@@ -27,17 +28,20 @@ class _RNNAttentionPlus_Backbone(nn.Module):
         bias:bool=True, # does the recurrent network have biases b_ih and b_hh?
         rnn_dropout:float=0, # dropout after each recurrent layer but the last
         bidirectional:bool=False, # read the series in both directions?
+        causal:bool=False, # may a step look only at itself and at what came before?
         **encoder, # the rest is for `_TSTEncoder`
     ):
         super().__init__()
-        self.c_in, self.seq_len = c_in, seq_len
+        self.c_in, self.seq_len, self.causal = c_in, seq_len, causal
         self.rnn = cell(c_in, hidden_size, num_layers=rnn_layers, bias=bias, batch_first=True, dropout=rnn_dropout, bidirectional=bidirectional)
         self.encoder = _TSTEncoder(seq_len, hidden_size * (1 + bidirectional), **encoder)
 
-    def forward(self, x:Tensor):
+    def forward(self, x:Tensor, lengths:Tensor|None=None):
         check_series(x, self.c_in, self.seq_len)
-        steps, _ = self.rnn(x.transpose(1, 2))                   # [bs, sl, d_model]
-        return self.encoder(steps).transpose(1, 2)               # [bs, d_model, sl]
+        bs, _, sl = x.shape
+        real = None if lengths is None else padding_mask(check_lengths(lengths, bs, sl).to(x.device), sl)    # [bs, sl]
+        steps = recurrent_steps(self.rnn, x.to(self.rnn.weight_ih_l0.dtype).transpose(1, 2), lengths)        # [bs, sl, d_model]
+        return self.encoder(steps, real=real, is_causal=self.causal).transpose(1, 2)                         # [bs, d_model, sl]
 
 # %% ../../nbs/31_models.rnn_attention.ipynb #e5b159b1
 def _rnn_attention_head(d_model, c_out, seq_len, act, d, fc_dropout, y_range, use_bn, flatten):
@@ -77,22 +81,35 @@ class _RNNAttentionPlus_Base(nn.Sequential):
         act='gelu', # activation of the feed-forward network and of the flat head: name, class or module
         fc_dropout:float=0., # dropout before the last linear layer; usual 0 to 0.8
         y_range:tuple|None=None, # lowest and highest output
-        custom_head=None, # a module, or a callable (d_model, c_out, seq_len) that makes one
+        custom_head=None, # a module, or a callable (d_model, c_out, seq_len) that makes one, such as `mean_pool_head`
         use_bn:bool=True, # does the n-dimensional or averaging head begin with batch norm? The flat head has none
         flatten:bool=True, # does each output see all steps? If not: with `d` one step each, without `d` their mean
+        *, causal:bool=False, # may a step look only at itself and at what came before?
+        rnn_init=None, # what initialises the recurrent network, in place, such as `init_recurrent`; None leaves torch's own
     ):
         check_sizes(c_in=c_in, c_out=c_out, seq_len=seq_len, hidden_size=hidden_size, rnn_layers=rnn_layers, encoder_layers=encoder_layers)
         check_dropouts(rnn_dropout=rnn_dropout, encoder_dropout=encoder_dropout, fc_dropout=fc_dropout)
+        if causal and bidirectional: raise ValueError("causal=True with bidirectional=True: the backward direction sees what is to come; choose one")
         bidirectional = bool(bidirectional)
         d_model = hidden_size * (1 + bidirectional)
         any_len = custom_head is not None or (d is None and not flatten)
         backbone = _RNNAttentionPlus_Backbone(self._cell, c_in, None if any_len else seq_len, hidden_size, rnn_layers, bias, rnn_dropout,
-            bidirectional, n_heads=n_heads, d_k=d_k, d_v=d_v, d_ff=d_ff, dropout=encoder_dropout, activation=act, n_layers=encoder_layers)
+            bidirectional, causal, n_heads=n_heads, d_k=d_k, d_v=d_v, d_ff=d_ff, dropout=encoder_dropout, activation=act, n_layers=encoder_layers)
+        if rnn_init is not None: rnn_init(backbone.rnn)
+        if y_range is not None: y_range = check_y_range(y_range)
         options = dict(d=d, fc_dropout=fc_dropout, y_range=y_range, use_bn=use_bn, flatten=flatten)
         head = (_rnn_attention_head(d_model, c_out, seq_len, act, **options) if custom_head is None else
                 _custom_head(custom_head, d_model, c_out, seq_len, **options))
         super().__init__(OrderedDict(backbone=backbone, head=head))
         self.head_nf = d_model * seq_len                         # features that the flat head sees
+
+    def forward(self,
+        x:Tensor, # series [bs, c_in, sl], or the pair (x, lengths)
+        lengths:Tensor|None=None, # real steps of each series, int64 [bs]; None: all are real
+    ):
+        "`[bs, c_out]`, or what the head makes of the series; padded steps have no part in it"
+        if isinstance(x, (tuple, list)): x, lengths = x
+        return call_with_lengths(self.head, self.backbone(x, lengths), lengths)
 
 # %% ../../nbs/31_models.rnn_attention.ipynb #93c00152
 class RNNAttentionPlus(_RNNAttentionPlus_Base):
