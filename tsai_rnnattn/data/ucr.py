@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+from fastcore.foundation import L
 
 # %% ../../nbs/10_data.ucr.ipynb #9d34501f
 ucr_datasets = ('ACSF1', 'ArrowHead', 'BasicMotions', 'GunPoint', 'ItalyPowerDemand', 'JapaneseVowels', 'OSULeaf', 'PLAID')
@@ -32,14 +33,12 @@ def _read_ts(name, part):
     frames, y = load_from_tsfile(str(path), return_data_type='df-list')
     return [f.to_numpy(np.float32).T for f in frames], y
 
-# %% ../../nbs/10_data.ucr.ipynb #68696158
-def _stack_padded(
+# %% ../../nbs/10_data.ucr.ipynb #bc6374cb
+def _stack(
     series:list, # arrays [c_in, sl_i]
 ):
-    "One array `[n, c_in, sl]` as long as the longest series; what is shorter ends in NaN"
-    X = np.full((len(series), series[0].shape[0], max(s.shape[1] for s in series)), np.nan, dtype=np.float32)
-    for x,s in zip(X, series): x[:, :s.shape[1]] = s
-    return X
+    "One array `[n, c_in, sl]`, or an `L` of the series where their lengths differ"
+    return np.stack(series) if len({s.shape for s in series}) == 1 else L(series)
 
 # %% ../../nbs/10_data.ucr.ipynb #b9217421
 def get_UCR_data(
@@ -47,9 +46,10 @@ def get_UCR_data(
     split_data:bool=True, # training and test data apart, or all in one with `splits`?
 ):
     """`X_train, y_train, X_test, y_test`, or `X, y, splits`, where `splits` has the rows of the training and of the test data.
-    `X` is float32 `[n, c_in, sl]`, in the file's units; `y` holds labels (str). Raises `ValueError` for an unknown name"""
+    `X` is float32 `[n, c_in, sl]`, in the file's units, or an `L` of `[c_in, sl_i]` where lengths differ; `y` holds labels (str).
+    Raises `ValueError` for an unknown name"""
     _check_name(name)
     (train, y_train), (test, y_test) = (_read_ts(name, part) for part in ('TRAIN', 'TEST'))
-    X, n = _stack_padded(train + test), len(train)
+    X, n = _stack(train + test), len(train)
     if split_data: return X[:n], y_train, X[n:], y_test
     return X, np.concatenate([y_train, y_test]), (list(range(n)), list(range(n, len(X))))
