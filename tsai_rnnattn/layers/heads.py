@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import as_shape, check_dropouts, check_sizes, get_activation_fn, padding_mask
-from .tst import _batch_norm, _norm_steps
+from .tst import _norm_steps
 
 # %% ../../nbs/22_layers.heads.ipynb #8a3706d7
 def call_with_lengths(
@@ -123,8 +123,7 @@ class AttentionPool(nn.Module):
 class _SeriesBatchNorm(nn.BatchNorm1d):
     "Batch norm of `[bs, d_model, sl]` over `bs` and the steps that are real; padding becomes 0"
     def forward(self, x, lengths=None):
-        if lengths is None: return _batch_norm(self, x)
-        real = padding_mask(lengths.to(x.device), x.shape[2])    # [bs, sl]
+        real = None if lengths is None else padding_mask(lengths.to(x.device), x.shape[2])   # [bs, sl]
         return _norm_steps(self, x.transpose(1, 2), real).transpose(1, 2)
 
 # %% ../../nbs/22_layers.heads.ipynb #af8881c1

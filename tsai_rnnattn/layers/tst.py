@@ -28,7 +28,7 @@ def _norm_steps(
     real:Tensor|None=None, # padding mask: bool [bs, sl], True = real step
 ):
     "Batch norm of `[bs, sl, d_model]` over the real steps; the others become 0"
-    if real is None: return _batch_norm(bn, x.flatten(0, 1)).view(x.shape)
+    if real is None: return _batch_norm(bn, x.flatten(0, 1)).reshape(x.shape)
     if not bn.training: return _norm_steps(bn, x).masked_fill(~real[..., None], 0.)
     normed = _batch_norm(bn, x[real])                            # [real steps, d_model]
     return normed.new_zeros(x.shape).masked_scatter(real[..., None], normed)

@@ -1,0 +1,110 @@
+"Every layer and model held to the contract in tsai_rnnattn.testing."
+from itertools import product
+
+import pytest
+import torch
+from torch import nn
+
+from tsai_rnnattn.layers.attention import _MultiHeadAttention
+from tsai_rnnattn.layers.heads import (AttentionPool, FlattenSteps, LastStep, MaxPool, MeanPool, attention_pool_head, flatten_head,
+                                       last_step_head, lin_nd_head, max_pool_head, mean_pool_head, step_head)
+from tsai_rnnattn.layers.tst import _StepBatchNorm, _TSTEncoder, _TSTEncoderLayer
+from tsai_rnnattn.models.rnn_attention import GRUAttentionPlus, LSTMAttentionPlus, RNNAttentionPlus
+from tsai_rnnattn.testing import check_compile, check_export, check_layer, check_model, check_padding, random_series
+
+MODELS = (RNNAttentionPlus, LSTMAttentionPlus, GRUAttentionPlus)
+SMALL = dict(hidden_size=8, n_heads=2, d_ff=11, encoder_layers=1)
+HEADS = {'default': None, 'flatten': flatten_head, 'last': last_step_head, 'mean': mean_pool_head, 'max': max_pool_head,
+         'attention': attention_pool_head, 'step': step_head}
+POOLS = tuple(h for h in HEADS if h not in ('default', 'flatten', 'step'))
+each_model = pytest.mark.parametrize('M', MODELS, ids=lambda m: m.__name__)
+each_head = pytest.mark.parametrize('head', HEADS)
+
+def shape_of(head, d, c_out):
+    places = [] if d is None else list(d) if isinstance(d, tuple) else [d]
+    return [7]*(head == 'step') + places + ([c_out] if c_out > 1 or d is None else [])
+
+@each_model
+@each_head
+@pytest.mark.parametrize('bidirectional,rnn_layers,d', list(product((False, True), (1, 2), (None, 5, (2,3)))))
+def test_models(M, head, bidirectional, rnn_layers, d):
+    make = lambda: M(3, 4, 7, d=d, bidirectional=bidirectional, rnn_layers=rnn_layers, custom_head=HEADS[head], **SMALL)
+    check_model(make, 3, 7, shape_of(head, d, 4), any_sl=head in POOLS + ('step',), per_step=head == 'step')
+
+@each_model
+@each_head
+def test_one_output_drops_the_last_axis_only_with_d(M, head):
+    for d in (None, 5, (2,3)):
+        y = M(3, 1, 7, d=d, custom_head=HEADS[head], **SMALL)(random_series(5, 3, 7))
+        assert list(y.shape) == [5, *shape_of(head, d, 1)]
+
+@each_model
+@pytest.mark.parametrize('d,flatten', [(None, False), (7, False), ((7,1), False), (5, True)])
+def test_the_n_dimensional_head_takes_lengths(M, d, flatten):
+    model = M(3, 4, 7, d=d, flatten=flatten, bidirectional=True, **SMALL)
+    check_padding(model, random_series(5, 3, 7), torch.tensor([7, 1, 6, 2, 7]), any_sl=d is None)
+
+@each_model
+@each_head
+def test_heads_honour_y_range_dropout_and_batch_norm(M, head):
+    build = lambda **kw: M(3, 4, 7, custom_head=HEADS[head], **kw, **SMALL)
+    x, lengths = random_series(5, 3, 7)*100, torch.tensor([7, 1, 6, 2, 7])
+    y = build(d=(2,3), y_range=(2, 5))(x, lengths)
+    assert 2 <= y.min() and y.max() <= 5
+    drops = lambda m: [l.p for l in m.head if isinstance(l, nn.Dropout)]
+    assert drops(build(fc_dropout=0.3)) == [0.3] and drops(build()) == []
+    has_bn = lambda m: any(isinstance(l, nn.BatchNorm1d) for l in m.head)
+    assert not has_bn(build(use_bn=False))
+    assert has_bn(build()) == (head not in ('default', 'flatten'))       # the flat head has none unless it is asked for
+    assert has_bn(M(3, 4, 7, custom_head=lambda *args: flatten_head(*args, use_bn=True), **SMALL))
+
+@each_model
+@pytest.mark.parametrize('causal', (False, True))
+def test_causal(M, causal):
+    model = M(3, 4, 7, causal=causal, custom_head=step_head, rnn_layers=2, **SMALL).eval()
+    x = random_series(5, 3, 7)
+    later = torch.cat([x[..., :4], random_series(5, 3, 3, seed=1)], 2)
+    same = torch.isclose(model(x), model(later), atol=1e-6).all(-1).all(0)
+    assert same.tolist() == ([True]*4 + [False]*3 if causal else [False]*7)
+    check_padding(model, x, torch.tensor([7, 1, 6, 2, 7]), any_sl=True, per_step=True)
+
+@each_model
+@pytest.mark.parametrize('head,any_sl', [('default', False), ('mean', True), ('attention', True), ('step', True)])
+@pytest.mark.parametrize('with_lengths', (False, True))
+def test_export(M, head, any_sl, with_lengths):
+    model = M(3, 4, 7, custom_head=HEADS[head], bidirectional=True, **SMALL)
+    check_export(model, random_series(5, 3, 7), torch.tensor([7, 1, 6, 2, 7]) if with_lengths else None, any_sl)
+
+@each_model
+@pytest.mark.parametrize('with_lengths', (False, True))
+def test_compile(M, with_lengths):
+    model = M(3, 4, 7, custom_head=attention_pool_head, bidirectional=True, **{**SMALL, 'encoder_dropout': 0.})
+    check_compile(model, random_series(5, 3, 7), *([torch.tensor([7, 1, 6, 2, 7])] if with_lengths else []))
+
+@each_model
+def test_moves_between_devices(M):
+    model, x = M(3, 4, 7, **SMALL), random_series(5, 3, 7)
+    assert M(3, 4, 7, **SMALL).to('meta')(x.to('meta')).shape == (5, 4)
+    if not torch.cuda.is_available(): pytest.skip('the rest needs a GPU')
+    want, lengths = model.eval()(x), torch.tensor([7, 1, 6, 2, 7])
+    gpu = model.cuda()
+    torch.testing.assert_close(gpu(x.cuda()).cpu(), want, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(gpu(x.cuda(), lengths.cuda()).cpu(), gpu.cpu()(x, lengths), atol=1e-4, rtol=1e-4)
+
+def features(sl=7): return random_series(5, 6, sl)                       # [bs, d_model, sl]
+def steps(): return random_series(5, 7, 6)                               # [bs, sl, d_model]
+
+@pytest.mark.parametrize('layer,inputs,shape', [
+    (lambda: _MultiHeadAttention(6, 4, 3, 2), lambda: [steps()]*3, (5, 7, 6)),
+    (lambda: _StepBatchNorm(6), lambda: [steps()], (5, 7, 6)),
+    (lambda: _TSTEncoderLayer(7, 6, 4, d_k=3), lambda: [steps()], (5, 7, 6)),
+    (lambda: _TSTEncoder(None, 6, 2, n_layers=2), lambda: [steps()], (5, 7, 6)),
+    *[(lambda p=p: nn.Sequential(nn.Conv1d(6, 6, 1), p()), lambda: [features()], (5, 6)) for p in (LastStep, MeanPool, MaxPool)],
+    (lambda: AttentionPool(6), lambda: [features()], (5, 6)),
+    (lambda: nn.Sequential(nn.Conv1d(6, 6, 1), FlattenSteps(7)), lambda: [features()], (5, 42)),
+    (lambda: flatten_head(6, 2, 7, use_bn=True), lambda: [features()], (5, 2)),
+    (lambda: lin_nd_head(6, 2, 7, d=(3,4), flatten=True, use_bn=True), lambda: [features()], (5, 3, 4, 2)),
+    (lambda: step_head(6, 2), lambda: [features()], (5, 7, 2)),
+    (lambda: mean_pool_head(6, 2), lambda: [features()], (5, 2)),
+])
+def test_layers(layer, inputs, shape): check_layer(layer(), *inputs(), shape=shape)
