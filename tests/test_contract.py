@@ -1,8 +1,11 @@
 "Every layer and model held to the contract in tsai_rnnattn.testing."
+import shutil
 from itertools import product
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from tsai_rnnattn.layers.attention import _MultiHeadAttention
@@ -81,6 +84,10 @@ def test_compile(M, with_lengths):
     model = M(3, 4, 7, custom_head=attention_pool_head, bidirectional=True, **{**SMALL, 'encoder_dropout': 0.})
     check_compile(model, random_series(5, 3, 7), *([torch.tensor([7, 1, 6, 2, 7])] if with_lengths else []))
 
+@pytest.mark.skipif(shutil.which('g++') is None, reason='the inductor backend needs a C++ compiler')
+def test_compile_with_the_default_backend():
+    check_compile(GRUAttentionPlus(3, 4, 7, **{**SMALL, 'encoder_dropout': 0.}), random_series(5, 3, 7), backend='inductor')
+
 @each_model
 def test_moves_between_devices(M):
     model, x = M(3, 4, 7, **SMALL), random_series(5, 3, 7)
@@ -108,3 +115,13 @@ def steps(): return random_series(5, 7, 6)                               # [bs, 
     (lambda: mean_pool_head(6, 2), lambda: [features()], (5, 2)),
 ])
 def test_layers(layer, inputs, shape): check_layer(layer(), *inputs(), shape=shape)
+
+FIXED = {M: M(3, 4, 9, bidirectional=True, custom_head=attention_pool_head, **SMALL).eval() for M in MODELS}
+
+@settings(max_examples=30, deadline=None)
+@given(M=st.sampled_from(MODELS), lengths=st.lists(st.integers(1, 9), min_size=1, max_size=6), extra=st.integers(0, 4), seed=st.integers(0, 9))
+def test_a_series_gives_the_same_in_any_company(M, lengths, extra, seed):
+    sl = max(lengths) + extra
+    x = random_series(len(lengths), 3, sl, seed)
+    y = FIXED[M](x, torch.tensor(lengths))
+    for o,n,want in zip(x, lengths, y): torch.testing.assert_close(FIXED[M](o[None, :, :n])[0], want, atol=1e-5, rtol=1e-4)

@@ -9,7 +9,7 @@ def run(code):
     "The JSON that `code` prints in a fresh interpreter"
     return json.loads(subprocess.run([sys.executable, '-c', code], check=True, capture_output=True, text=True).stdout)
 
-@pytest.mark.parametrize('module', ['core', 'layers.attention', 'layers.tst', 'layers.heads', 'models', 'models.rnn_attention'])
+@pytest.mark.parametrize('module', ['core', 'layers.attention', 'layers.tst', 'layers.heads', 'layers.recurrent', 'testing', 'models', 'models.rnn_attention'])
 def test_layers_and_models_need_torch_alone(module):
     code = "import json, sys; import torch; before = set(sys.modules)\n" \
            f"import tsai_rnnattn.{module}; print(json.dumps(sorted({{m.split('.')[0] for m in set(sys.modules) - before}})))"
@@ -19,7 +19,7 @@ def test_all_has_what_a_fastai_user_types():
     names = run("import json; from tsai_rnnattn.all import *; print(json.dumps(sorted(globals())))")
     for n in ('Learner', 'accuracy', 'set_seed', 'load_learner', 'ClassificationInterpretation', 'torch', 'np', 'get_UCR_data',
               'TSDataLoaders', 'TSStandardize', 'RNNAttentionPlus', 'LSTMAttentionPlus', 'GRUAttentionPlus', 'lin_nd_head', 'SigmoidRange',
-              'record_attention', 'plot_attention', 'count_parameters'):
+              'attention_maps', 'record_attention', 'plot_attention', 'count_parameters', 'mean_pool_head', 'init_recurrent', 'CheckFiniteCallback'):
         assert n in names
 
 @pytest.mark.parametrize('module', ['models.rnn_attention', 'data.loaders', 'all'])

@@ -13,6 +13,7 @@ from fastai.basics import ClassificationInterpretation, Learner, accuracy, load_
 
 from tsai_rnnattn.data.loaders import TSDataLoaders
 from tsai_rnnattn.data.ucr import get_UCR_data
+from tsai_rnnattn.layers.heads import mean_pool_head
 from tsai_rnnattn.models.rnn_attention import GRUAttentionPlus, LSTMAttentionPlus, RNNAttentionPlus
 
 matplotlib.use('agg')
@@ -53,6 +54,22 @@ def test_export_and_load_predict_raw_series(tmp_path, italy):
             assert label == dls.vocab[place] == dls.vocab[want[i - test[0]].argmax()]
             torch.testing.assert_close(probs, want[i - test[0]], atol=1e-5, rtol=1e-4)
     assert (loaded.dls.vars, loaded.dls.c, loaded.dls.len, list(loaded.dls.vocab)) == (1, 2, 24, ['1', '2'])
+
+@each_model
+def test_unequal_lengths(M, tmp_path):
+    X, y, (train, test) = get_UCR_data('JapaneseVowels', split_data=False)
+    set_seed(0)
+    dls = TSDataLoaders.from_numpy(X, y, (train, test), bs=16)
+    learn = quiet_fit(Learner(dls, M(dls.vars, dls.c, dls.len, bidirectional=True, custom_head=mean_pool_head, **SMALL), metrics=accuracy), 8)
+    assert learn.recorder.final_record[-1] > 0.8                         # of nine speakers
+    with learn.no_bar(): want, _ = learn.get_preds()
+    learn.export(tmp_path/'model.pkl')
+    with pytest.warns(UserWarning, match='insecure pickle'): loaded = load_learner(tmp_path/'model.pkl')
+    with loaded.no_bar():
+        for i in (0, 100, 369):                                          # each of its own length, alone
+            label, place, probs = loaded.predict(X[test[i]])
+            torch.testing.assert_close(probs, want[i], atol=1e-5, rtol=1e-4)
+            assert label == dls.vocab[place] == dls.vocab[want[i].argmax()]
 
 def test_regression_has_equal_shapes_and_stays_in_range():
     rng = np.random.default_rng(0)

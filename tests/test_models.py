@@ -1,7 +1,5 @@
 "The three models over the grid of their settings."
-import copy
 import inspect
-import pickle
 from itertools import product
 
 import pytest
@@ -9,7 +7,9 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from tsai_rnnattn.layers.attention import record_attention
+from tsai_rnnattn.layers.attention import attention_maps, record_attention
+from tsai_rnnattn.layers.heads import flatten_head, mean_pool_head
+from tsai_rnnattn.layers.recurrent import init_recurrent
 from tsai_rnnattn.models.rnn_attention import GRUAttentionPlus, LSTMAttentionPlus, RNNAttentionPlus
 
 MODELS = (RNNAttentionPlus, LSTMAttentionPlus, GRUAttentionPlus)
@@ -33,13 +33,11 @@ def test_shape_range_and_gradients(M, rnn_layers, bidirectional, c_out, d, flatt
     if y_range: assert -1 <= y.min() and y.max() <= 2
 
 @each_model
-@pytest.mark.parametrize('rnn_layers,bidirectional,d', list(product((1, 2), (False, True), (None, (3,4)))))
-def test_every_parameter_gets_a_finite_gradient(M, rnn_layers, bidirectional, d):
-    model = M(3, 2, 7, d=d, rnn_layers=rnn_layers, bidirectional=bidirectional, **SMALL)
+@pytest.mark.parametrize('d', (None, (3,4)))
+def test_every_parameter_matters(M, d):
+    model = M(3, 2, 7, d=d, rnn_layers=2, bidirectional=True, **SMALL)
     (model(series()) * series(bs=1, c_in=1, sl=2).flatten()).square().sum().backward()
-    for name,p in model.named_parameters():
-        assert p.grad is not None and p.grad.isfinite().all(), name
-        assert p.grad.abs().max() > 0, name
+    for name,p in model.named_parameters(): assert p.grad.abs().max() > 0, name
 
 @each_model
 def test_eval_is_deterministic_and_independent_of_the_batch(M):
@@ -52,25 +50,11 @@ def test_eval_is_deterministic_and_independent_of_the_batch(M):
     assert_close(model(x[order]), y[order], atol=1e-6, rtol=1e-5)
 
 @each_model
-def test_a_batch_of_one_trains(M):
-    M(3, 2, 7, **SMALL)(series(bs=1)).sum().backward()
-
-@each_model
-def test_same_seed_same_weights(M):
-    def weights(seed):
-        torch.manual_seed(seed)
-        return nn.utils.parameters_to_vector(M(3, 2, 7, **SMALL).parameters())
-    assert torch.equal(weights(1), weights(1))
-    assert not torch.equal(weights(1), weights(2))
-
-@each_model
-def test_pickle_deepcopy_and_state_dict(M):
-    model = M(3, 2, 7, y_range=(0, 1), **SMALL).eval()
-    y = model(series())
-    other = M(3, 2, 7, y_range=(0, 1), **SMALL).eval()
-    assert not torch.allclose(other(series()), y)
-    other.load_state_dict(model.state_dict())
-    for m in (other, copy.deepcopy(model), pickle.loads(pickle.dumps(model))): assert torch.equal(m(series()), y)
+@pytest.mark.parametrize('kw', [{}, dict(d=4), dict(flatten=False)], ids=str)
+def test_one_series_of_one_step_trains(M, kw):
+    model = M(3, 2, 1, **kw, **SMALL)
+    model(series(bs=1, sl=1)).sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 @each_model
 def test_recorded_weights_are_those_of_the_fused_path(M):
@@ -106,7 +90,7 @@ def test_signature_is_that_of_the_documentation_page(M):
 
 CHANGES = [dict(d=4), dict(hidden_size=16), dict(rnn_layers=2), dict(bias=False), dict(bidirectional=True), dict(encoder_layers=1), dict(n_heads=1),
            dict(d_k=5), dict(d_v=5), dict(d_ff=13), dict(act='relu'), dict(y_range=(0, 1)), dict(custom_head=lambda n, c, s: nn.Flatten()),
-           dict(flatten=False), dict(encoder_dropout=0.5), dict(fc_dropout=0.5), dict(rnn_dropout=0.5, rnn_layers=2), dict(use_bn=False, d=4)]
+           dict(flatten=False), dict(encoder_dropout=0.5), dict(fc_dropout=0.5), dict(rnn_dropout=0.5, rnn_layers=2), dict(use_bn=False, d=4), dict(causal=True), dict(rnn_init=init_recurrent)]
 
 @pytest.mark.parametrize('change', CHANGES, ids=str)
 def test_no_argument_is_decoration(change):
@@ -136,3 +120,69 @@ def test_batches_that_do_not_fit_are_refused(M, shape, says):
 
 def test_names_of_a_typo_are_refused():
     with pytest.raises(TypeError, match='hidden_sise'): GRUAttentionPlus(3, 2, 7, hidden_sise=8)
+
+BAD_LENGTHS = [([7, 1, 6, 2, 7], TypeError, r'torch.tensor\(lengths\)'), (torch.tensor([7, 1, 6, 2, 7]).int(), TypeError, r'lengths.long\(\)'),
+               (torch.ones(5), TypeError, 'float32'), (torch.tensor([7, 1]), ValueError, r'\[5\]'), (torch.ones(5, 1).long(), ValueError, r'\[5, 1\]'),
+               (torch.tensor([7, 0, 6, 2, 7]), ValueError, 'sample 1 is 0'), (torch.tensor([7, 1, 8, 2, 7]), ValueError, 'sample 2 is 8'),
+               (torch.tensor([7, 1, -6, 2, 7]), ValueError, 'sample 2 is -6')]
+
+@each_model
+@pytest.mark.parametrize('lengths,error,says', BAD_LENGTHS, ids=lambda o: str(o)[:30])
+def test_bad_lengths_are_refused(M, lengths, error, says):
+    with pytest.raises(error, match=says): M(3, 2, 7, **SMALL)(series(), lengths)
+
+@each_model
+def test_other_dtypes_are_converted_or_refused(M):
+    model, x = M(3, 2, 7, **SMALL).eval(), series()*10
+    for other in (x.double(), x.half(), x.int(), x.long(), x > 0):
+        y = model(other)
+        assert y.dtype == torch.float32
+        assert_close(y, model(other.float()))
+    assert model.double()(x).dtype == torch.float64
+    with pytest.raises(TypeError, match=r'pass torch.as_tensor\(x\)'): model(x.numpy())
+    with pytest.raises(TypeError, match='expected real numbers'): model(x*1j)
+
+@each_model
+def test_series_and_lengths_may_come_as_a_pair(M):
+    model, lengths = M(3, 2, 7, **SMALL).eval(), torch.tensor([7, 1, 6, 2, 7])
+    assert torch.equal(model((series(), lengths)), model(series(), lengths))
+
+@each_model
+def test_dropout_between_layers_wants_layers(M):
+    with pytest.warns(UserWarning, match='num_layers greater than 1'): M(3, 2, 7, rnn_dropout=0.5, **SMALL)
+
+@each_model
+def test_initialisation_is_off_by_default_and_an_option(M):
+    def weights(**kw):
+        torch.manual_seed(0)
+        return M(3, 2, 7, **kw, **SMALL).backbone.rnn.weight_hh_l0.detach()[:8]
+    assert_close(weights(rnn_init=init_recurrent) @ weights(rnn_init=init_recurrent).T, torch.eye(8), atol=1e-5, rtol=0)
+    assert not torch.allclose(weights() @ weights().T, torch.eye(8), atol=0.1)
+    assert weights().abs().max() <= 8**-0.5                              # torch's own
+
+@each_model
+def test_causal_and_bidirectional_exclude_each_other(M):
+    with pytest.raises(ValueError, match='choose one'): M(3, 2, 7, causal=True, bidirectional=True, **SMALL)
+
+@each_model
+@pytest.mark.parametrize('y_range', [[0, 1], torch.tensor([0., 1.])], ids=['list', 'tensor'])
+def test_y_range_may_be_any_pair(M, y_range):
+    for kw in ({}, dict(d=4), dict(custom_head=mean_pool_head)):
+        y = M(3, 2, 7, y_range=y_range, **kw, **SMALL)(series()*100)
+        assert 0 <= y.min() and y.max() <= 1
+
+def test_the_shape_of_a_head_that_fixes_the_steps():
+    model = GRUAttentionPlus(3, 2, 7, custom_head=flatten_head, **SMALL)
+    with pytest.raises(ValueError, match='seq_len=9.*mean_pool_head'): model(series(sl=9))
+
+@each_model
+def test_attention_maps(M):
+    model, lengths = M(3, 2, 7, **SMALL), torch.tensor([7, 1, 6, 2, 7])
+    maps = attention_maps(model, series(), lengths)
+    assert maps.shape == (2, 5, 2, 7, 7)                                 # layers, series, heads, steps that look, steps looked at
+    assert_close(maps.sum(-1), torch.ones(2, 5, 2, 7))
+    for i,n in enumerate(lengths): assert not maps[:, i, :, :, n:].any()
+    alone = attention_maps(model, series()[2:3], lengths[2:3])
+    assert_close(alone[:, 0, :, :6], maps[:, 2, :, :6], atol=1e-6, rtol=1e-5)
+    y = model.eval()(series(), lengths)
+    with record_attention(model): assert_close(model(series(), lengths), y, atol=1e-5, rtol=1e-4)     # the explicit path against the fused one

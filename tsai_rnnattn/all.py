@@ -9,5 +9,7 @@ from .data.ucr import *
 from .interpret import *
 from .layers.attention import *
 from .layers.heads import *
+from .layers.recurrent import *
 from .layers.tst import *
+from .learner import *
 from .models.rnn_attention import *

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 from fastai.basics import ClassificationInterpretation, Learner, accuracy, load_learner, set_seed
 from fastai.callback.all import *
 from fastcore.script import call_parse
@@ -19,7 +18,7 @@ from fastcore.script import call_parse
 from .data.loaders import TSDataLoaders
 from .data.ucr import get_UCR_data
 from .interpret import plot_attention
-from .layers.attention import record_attention
+from .layers.attention import attention_maps
 from .models.rnn_attention import GRUAttentionPlus
 
 # %% ../nbs/52_demo.ipynb #31509290
@@ -47,8 +46,8 @@ def _confusion_matrix(learn):
 def _attention_map(learn, i=15):
     "The attention of the last layer over test series `i`, mean of the heads"
     x, _ = learn.dls.valid.one_batch()
-    with record_attention(learn.model.eval()) as weights, torch.no_grad(): learn.model(x[i:i+1])
-    return plot_attention(x[i], weights[-1][0].mean(0), f'Test series {i}: attention of the last layer, mean of the heads')
+    weights = attention_maps(learn.model, x[i:i+1])              # [n_layers, 1, n_heads, sl, sl]
+    return plot_attention(x[i], weights[-1, 0].mean(0), f'Test series {i}: attention of the last layer, mean of the heads')
 
 # %% ../nbs/52_demo.ipynb #5bf30acc
 def save_figures(

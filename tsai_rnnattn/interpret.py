@@ -14,7 +14,7 @@ def _check_map(series, weights):
     "Raise `ValueError` unless `weights` `[q_len, sl]` belong to a `series` `[c_in, sl]`"
     if series.ndim == weights.ndim == 2 and series.shape[1] == weights.shape[1]: return
     raise ValueError(f"expected a series [c_in, sl] and weights [q_len, sl] of one head, got {list(series.shape)} and {list(weights.shape)}: "
-                     "pick a sample and a head, as x[0] and weights[0, 0], or average the heads, as weights[0].mean(0)")
+                     "pick a layer, a sample and a head, as x[0] and maps[-1, 0, 0], or average the heads, as maps[-1, 0].mean(0)")
 
 # %% ../nbs/41_interpret.ipynb #ce2988cf
 def plot_attention(
