@@ -72,7 +72,7 @@ def test_causal(M, causal):
     check_padding(model, x, torch.tensor([7, 1, 6, 2, 7]), any_sl=True, per_step=True)
 
 @each_model
-@pytest.mark.parametrize('head,any_sl', [('default', False), ('mean', True), ('attention', True), ('step', True)])
+@pytest.mark.parametrize('head,any_sl', [('default', False), ('last', True), ('mean', True), ('attention', True), ('step', True)])
 @pytest.mark.parametrize('with_lengths', (False, True))
 def test_export(M, head, any_sl, with_lengths):
     model = M(3, 4, 7, custom_head=HEADS[head], bidirectional=True, **SMALL)

@@ -90,7 +90,7 @@ class LastStep(nn.Module):
     "`[bs, d_model, sl]` to `[bs, d_model]`: the features of the last step that is real"
     def forward(self, x, lengths=None):
         if lengths is None: return x[..., -1]
-        return x[torch.arange(len(x)), :, lengths - 1]
+        return x[torch.arange(x.shape[0], device=lengths.device), :, lengths - 1]
 
 class MeanPool(nn.Module):
     "`[bs, d_model, sl]` to `[bs, d_model]`: the mean over the steps that are real"

@@ -59,6 +59,11 @@ def _custom_head(custom_head, d_model, c_out, seq_len, **options):
     if asked: raise ValueError(f"custom_head is a finished module and cannot take {asked}: pass a callable that builds a head with them")
     return custom_head
 
+# %% ../../nbs/31_models.rnn_attention.ipynb #c3513026
+def _init(rnn, rnn_init):
+    if not callable(rnn_init): raise TypeError(f"rnn_init={rnn_init!r}: expected a callable that takes the recurrent network, as init_recurrent")
+    rnn_init(rnn)
+
 # %% ../../nbs/31_models.rnn_attention.ipynb #c1f2dfe7
 class _RNNAttentionPlus_Base(nn.Sequential):
     "`backbone` and `head` of the three models, which name their recurrent network in `_cell`"
@@ -95,7 +100,7 @@ class _RNNAttentionPlus_Base(nn.Sequential):
         any_len = custom_head is not None or (d is None and not flatten)
         backbone = _RNNAttentionPlus_Backbone(self._cell, c_in, None if any_len else seq_len, hidden_size, rnn_layers, bias, rnn_dropout,
             bidirectional, causal, n_heads=n_heads, d_k=d_k, d_v=d_v, d_ff=d_ff, dropout=encoder_dropout, activation=act, n_layers=encoder_layers)
-        if rnn_init is not None: rnn_init(backbone.rnn)
+        if rnn_init is not None: _init(backbone.rnn, rnn_init)
         if y_range is not None: y_range = check_y_range(y_range)
         options = dict(d=d, fc_dropout=fc_dropout, y_range=y_range, use_bn=use_bn, flatten=flatten)
         head = (_rnn_attention_head(d_model, c_out, seq_len, act, **options) if custom_head is None else
