@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import as_shape, check_dropouts, check_sizes, get_activation_fn, padding_mask
-from .tst import _norm_steps
+from .tst import _BatchNorm1d, _norm_steps
 
 # %% ../../nbs/22_layers.heads.ipynb #8a3706d7
 def call_with_lengths(
@@ -119,12 +119,12 @@ class AttentionPool(nn.Module):
 
     def forward(self, x, lengths=None): return (_fill_padding(x, lengths, 0.) @ self.weights(x, lengths)[..., None]).squeeze(2)
 
-# %% ../../nbs/22_layers.heads.ipynb #1935c248
-class _SeriesBatchNorm(nn.BatchNorm1d):
+# %% ../../nbs/22_layers.heads.ipynb #cb2ebe70
+class _SeriesBatchNorm1d(_BatchNorm1d):
     "Batch norm of `[bs, d_model, sl]` over `bs` and the steps that are real; padding becomes 0"
     def forward(self, x, lengths=None):
         real = None if lengths is None else padding_mask(lengths.to(x.device), x.shape[2])   # [bs, sl]
-        return _norm_steps(self, x.transpose(1, 2), real).transpose(1, 2)
+        return _norm_steps(super().forward, x.transpose(1, 2), real, self.training).transpose(1, 2)
 
 # %% ../../nbs/22_layers.heads.ipynb #af8881c1
 class _Reshape(nn.Module):
@@ -158,7 +158,7 @@ def flatten_head(
     "`[bs, d_model, seq_len]` to `[bs, c_out]` or `[bs, *d, c_out]` through one linear layer over all steps"
     check_sizes(d_model=d_model, c_out=c_out, seq_len=seq_len)
     check_dropouts(fc_dropout=fc_dropout)
-    norm = [_SeriesBatchNorm(d_model)] if use_bn else []
+    norm = [_SeriesBatchNorm1d(d_model)] if use_bn else []
     return Head(*norm, get_activation_fn(act), FlattenSteps(seq_len), *_output(d_model*seq_len, c_out, d, fc_dropout, y_range))
 
 # %% ../../nbs/22_layers.heads.ipynb #c62a33c8
@@ -174,7 +174,7 @@ def pool_head(
     "`[bs, d_model, sl]` to `[bs, c_out]` or `[bs, *d, c_out]` through `pool` and one linear layer"
     check_sizes(d_model=d_model, c_out=c_out)
     check_dropouts(fc_dropout=fc_dropout)
-    return Head(*([_SeriesBatchNorm(d_model)] if use_bn else []), pool, *_output(d_model, c_out, d, fc_dropout, y_range))
+    return Head(*([_SeriesBatchNorm1d(d_model)] if use_bn else []), pool, *_output(d_model, c_out, d, fc_dropout, y_range))
 
 # %% ../../nbs/22_layers.heads.ipynb #e5e432af
 def last_step_head(d_model:int, c_out:int, seq_len:int|None=None, **kwargs):
@@ -206,7 +206,7 @@ def step_head(
     "`[bs, d_model, sl]` to `[bs, sl, c_out]` or `[bs, sl, *d, c_out]` through one linear layer that each step goes through alone"
     check_sizes(d_model=d_model, c_out=c_out)
     check_dropouts(fc_dropout=fc_dropout)
-    norm = [_SeriesBatchNorm(d_model)] if use_bn else []
+    norm = [_SeriesBatchNorm1d(d_model)] if use_bn else []
     shape = (c_out,) if d is None else _nd_shape(d, c_out)
     return Head(*norm, _StepsFirst(), *_dropout(fc_dropout), nn.Linear(d_model, prod(shape)), nn.Unflatten(2, shape), *_bounds(y_range))
 
@@ -233,7 +233,7 @@ def lin_nd_head(
     check_sizes(n_in=n_in, n_out=n_out, **({} if seq_len is None else {'seq_len': seq_len}))
     check_dropouts(fc_dropout=fc_dropout)
     if flatten and seq_len is None: raise ValueError("flatten=True needs to know the number of steps: pass seq_len")
-    norm = [_SeriesBatchNorm(n_in)] if use_bn else []
+    norm = [_SeriesBatchNorm1d(n_in)] if use_bn else []
     return Head(*norm, *_dropout(fc_dropout), *_nd_layers(n_in, n_out, seq_len, d, flatten), *_bounds(y_range))
 
 # %% ../../nbs/22_layers.heads.ipynb #ba29f1d3

@@ -12,25 +12,24 @@ from torch import Tensor, nn
 from ..core import check_dropouts, check_sizes, get_activation_fn
 from .attention import _MultiHeadAttention, _expand_mask, _restrict
 
-# %% ../../nbs/21_layers.tst.ipynb #05b57e9d
-def _batch_norm(
-    bn:nn.BatchNorm1d,
-    x:Tensor, # [n, d_model] or [bs, d_model, sl]
-):
-    "`bn(x)`; in training, a single value of each feature goes through the running statistics and leaves them as they are"
-    if not (bn.training and x.numel() == bn.num_features): return nn.BatchNorm1d.forward(bn, x)
-    return F.batch_norm(x, bn.running_mean, bn.running_var, bn.weight, bn.bias, eps=bn.eps)
+# %% ../../nbs/21_layers.tst.ipynb #342c3499
+class _BatchNorm1d(nn.BatchNorm1d):
+    "`nn.BatchNorm1d`; in training, a single value of each feature goes through the running statistics and leaves them as they are"
+    def forward(self, x):
+        if not (self.training and x.numel() == self.num_features): return super().forward(x)
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
-# %% ../../nbs/21_layers.tst.ipynb #c102f7a5
+# %% ../../nbs/21_layers.tst.ipynb #d043fb61
 def _norm_steps(
-    bn:nn.BatchNorm1d,
+    norm, # batch norm of [n, d_model]
     x:Tensor, # [bs, sl, d_model]
     real:Tensor|None=None, # padding mask: bool [bs, sl], True = real step
+    training:bool=True, # does `norm` take the statistics of its input?
 ):
     "Batch norm of `[bs, sl, d_model]` over the real steps; the others become 0"
-    if real is None: return _batch_norm(bn, x.flatten(0, 1)).reshape(x.shape)
-    if not bn.training: return _norm_steps(bn, x).masked_fill(~real[..., None], 0.)
-    normed = _batch_norm(bn, x[real])                            # [real steps, d_model]
+    if real is None: return norm(x.flatten(0, 1)).reshape(x.shape)
+    if not training: return _norm_steps(norm, x).masked_fill(~real[..., None], 0.)
+    normed = norm(x[real])                                       # [real steps, d_model]
     return normed.new_zeros(x.shape).masked_scatter(real[..., None], normed)
 
 # %% ../../nbs/21_layers.tst.ipynb #31b47626
@@ -40,12 +39,12 @@ class _StepBatchNorm(nn.Module):
         d_model:int, # features of a step
     ):
         super().__init__()
-        self.add_module('1', nn.BatchNorm1d(d_model))            # the name that tsai's checkpoints use
+        self.add_module('1', _BatchNorm1d(d_model))              # the name that tsai's checkpoints use
 
     def forward(self,
         x:Tensor, # [bs, sl, d_model]
         real:Tensor|None=None, # padding mask: bool [bs, sl], True = real step
-    ): return _norm_steps(self._modules['1'], x, real)
+    ): return _norm_steps(self._modules['1'], x, real, self.training)
 
 # %% ../../nbs/21_layers.tst.ipynb #0cc683f3
 def _head_size(
