@@ -1,4 +1,6 @@
 "Loaders of unequal lengths, with missing values and from files too large for memory, in a fastai Learner."
+import os
+
 import fastai.callback.schedule  # noqa: F401 (gives Learner its fit_one_cycle)
 import matplotlib
 import numpy as np
@@ -8,7 +10,9 @@ from fastai.basics import ClassificationInterpretation, Learner, accuracy, load_
 from torch import nn
 
 from tsai_rnnattn.data.loaders import TSDataLoaders, pad_series
+from tsai_rnnattn.data.transforms import TSImpute, TSStandardize
 from tsai_rnnattn.data.ucr import get_UCR_data
+from tsai_rnnattn.models.rnn_attention import GRUAttentionPlus
 
 matplotlib.use('agg')
 
@@ -88,3 +92,90 @@ def test_archives_of_unequal_length(name, n, c_in, sl):
     assert (dls.vars, dls.len, sum(len(dl.dataset) for dl in dls.loaders)) == (c_in, sl, n)
     seen = torch.cat([x[i, :, :k].flatten() for x,ks,_ in dls.train for i,k in enumerate(ks)])
     if c_in == 1: assert abs(seen.mean()) < 1e-3 and abs(seen.std() - 1) < 1e-3
+
+def resident(): return int(next(o for o in open('/proc/self/status') if o.startswith('VmRSS')).split()[1]) * 1024
+
+@pytest.fixture(scope='module')
+def large_memmap(tmp_path_factory):
+    "4 GB in a sparse file"
+    fname = tmp_path_factory.mktemp('large')/'X.dat'
+    try: yield np.memmap(fname, np.float32, 'w+', shape=(2**16, 4, 2**12))
+    except OSError as e: pytest.skip(f'no sparse file of 4 GB can be made here: {e}')
+    fname.unlink()
+
+@pytest.mark.skipif(not os.path.exists('/proc/self/status'), reason='needs /proc to measure resident memory')
+@pytest.mark.parametrize('part,tfms', ((1, []), (16, None)), ids=('all of it, bare', 'a part, standardised'))
+def test_a_large_memmap_is_not_read_into_memory(large_memmap, part, tfms):
+    n, y = len(large_memmap), np.arange(len(large_memmap)) % 2
+    start = most = resident()
+    dls = TSDataLoaders.from_numpy(large_memmap, y, (range(n//part - 128), range(n - 128, n)), bs=128, batch_tfms=tfms)
+    for dl in dls.loaders:
+        for x,_ in dl: most = max(most, resident())
+    assert large_memmap.nbytes == 2**32 and sum(len(dl.dataset) for dl in dls.loaders) == n//part
+    assert most - start < 300e6
+
+def test_statistics_and_batches_of_a_memmap_are_those_of_the_array(tmp_path):
+    X = np.random.default_rng(0).normal(3, 5, (40, 3, 11)).astype(np.float32)
+    np.save(tmp_path/'X.npy', X)
+    for mode in ('r', 'r+', 'c'):
+        mm = np.load(tmp_path/'X.npy', mmap_mode=mode)
+        loaders = [TSDataLoaders.from_numpy(o, np.arange(40) % 2, (range(30), range(30, 40))) for o in (X, mm)]
+        assert loaders[1].train_ds.X is mm                               # not copied
+        for a,b in zip(*(dls.valid.one_batch() for dls in loaders)): torch.testing.assert_close(a, b)
+
+class Rows:
+    "As little as a zarr array has: shape, dtype and X[rows]"
+    def __init__(self, X): self._X, self.shape, self.dtype, self.read = X, X.shape, X.dtype, 0
+    def __len__(self): return self.shape[0]
+    def __array__(self, *args, **kw): raise AssertionError('read as a whole')
+    def __getitem__(self, rows):
+        self.read = max(self.read, len(rows))
+        return self._X[rows]
+
+def test_an_array_that_reads_rows_on_demand():
+    X = np.random.default_rng(0).normal(size=(40, 3, 11))
+    lazy = Rows(X)
+    dls = TSDataLoaders.from_numpy(lazy, np.arange(40) % 2, (range(30), range(30, 40)), bs=8, batch_tfms=[])
+    torch.testing.assert_close(dls.valid.one_batch()[0], torch.tensor(X[30:38], dtype=torch.float32))
+    assert sum(len(x) for x,_ in dls.train) == 30 and lazy.read == 8
+
+def test_torch_tensors_go_in():
+    X = torch.randn(20, 2, 7, requires_grad=True)
+    x, y = TSDataLoaders.from_numpy(X, torch.arange(20) % 2, (range(15), range(15, 20)), batch_tfms=[]).valid.one_batch()
+    torch.testing.assert_close(x, X[15:].detach())
+    assert y.tolist() == [1, 0, 1, 0, 1]
+
+def with_gaps(n=40, c=2, sl=13, share=0.2):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n, c, sl)).astype(np.float32)
+    X[rng.random(X.shape) < share] = np.nan
+    return X, np.arange(n) % 2
+
+@pytest.mark.parametrize('how', ('forward', 'mean'))
+@pytest.mark.parametrize('indicator', (False, True))
+def test_missing_values_train_export_and_predict(how, indicator, tmp_path):
+    X, y = with_gaps()
+    dls = TSDataLoaders.from_numpy(X, y, (range(30), range(30, 40)), bs=10, batch_tfms=[TSImpute(how, indicator), TSStandardize()])
+    assert dls.vars == 2 * (1 + indicator)
+    learn = Learner(dls, GRUAttentionPlus(dls.vars, dls.c, dls.len, hidden_size=8, n_heads=2, d_ff=11, encoder_layers=1))
+    with learn.no_bar(), learn.no_logging():
+        learn.fit(1)
+        want, _ = learn.get_preds()
+    assert all(p.isfinite().all() for p in learn.model.parameters())
+    learn.export(tmp_path/'m.pkl')
+    with pytest.warns(UserWarning, match='insecure pickle'): loaded = load_learner(tmp_path/'m.pkl')
+    assert loaded.dls.vars == dls.vars
+    with loaded.no_bar(): torch.testing.assert_close(loaded.predict(X[33])[2], want[3], atol=1e-5, rtol=1e-4)
+    x, _, shown = dls.valid.show_batch(show=False)
+    assert np.isnan(shown[0][0].numpy()).sum() == (np.isnan(X[30]).sum() if indicator else 0)    # with an indicator the gaps come back
+
+def test_missing_values_are_refused_with_their_place_even_after_an_epoch_has_begun():
+    X, y = with_gaps(share=0)
+    X[17, 1, 4] = np.nan
+    dls = TSDataLoaders.from_numpy(X, y, (range(10, 40), range(10)), bs=4)
+    assert sum(len(x) for x,_ in dls.valid) == 10
+    for _ in range(3):                                                   # wherever it comes in a shuffled epoch
+        with pytest.raises(ValueError, match='nan in sample 17, variable 1, step 4.*TSImpute'): list(dls.train)
+    with pytest.raises(ValueError, match='sample 2, variable 1, step 4'): dls.test_dl(X[15:20]).one_batch()   # row 2 of what was passed
+    learn = Learner(dls, GRUAttentionPlus(2, 2, 13, hidden_size=8, n_heads=2, d_ff=11, encoder_layers=1))
+    with learn.no_bar(), pytest.raises(ValueError, match='sample 0, variable 1, step 4'): learn.predict(X[17])

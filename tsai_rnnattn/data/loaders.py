@@ -6,21 +6,23 @@
 __all__ = ['pad_series', 'check_lengths', 'check_X', 'check_y', 'check_splits', 'label_ids', 'TSDataset', 'TSDataLoader',
            'TSDataLoaders', 'show_batch']
 
-# %% ../../nbs/12_data.loaders.ipynb #e0db0ffe
+# %% ../../nbs/12_data.loaders.ipynb #221fff60
+import mmap
+
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from fastai.data.core import DataLoaders, TfmdDL, get_show_batch_func, show_batch
 from fastai.data.transforms import Category, CategoryMap, TrainTestSplitter
 from fastai.losses import CrossEntropyLossFlat, MSELossFlat
-from fastai.torch_core import TensorBase, TensorCategory, default_device
+from fastai.torch_core import TensorBase, TensorCategory, default_device, to_device
 from fastcore.basics import detuplify, ifnone
 from fastcore.foundation import L
 from fastcore.meta import delegates
 from plum import dispatch
 
 from ..core import check_sizes
-from .transforms import TSLengths, TSStandardize, TSTensor, padded_steps
+from .transforms import TSImpute, TSLengths, TSStandardize, TSTensor, TSTransform, padded_steps
 from .ucr import get_UCR_data
 
 # %% ../../nbs/12_data.loaders.ipynb #4fd5a12e
@@ -60,22 +62,17 @@ def check_lengths(
     if len(bad): raise ValueError(f"the length of sample {bad[0]} is {lengths[bad[0]]}: expected from 1 to sl={sl}")
     return lengths.astype(np.int64)
 
-# %% ../../nbs/12_data.loaders.ipynb #918ce6b8
+# %% ../../nbs/12_data.loaders.ipynb #da9bc3c2
 def check_X(
-    X, # array, memmap, tensor or list [n, c_in, sl]
-    lengths=None, # real steps of each series [n]; None is all
+    X, # array, memmap, tensor, list [n, c_in, sl], or what has a shape, a dtype and `X[rows]`, such as a zarr array
 ):
-    "`X` as a numeric array, not copied if it is one; raises `ValueError`/`TypeError` for another shape or dtype, for NaN and inf"
-    X = np.asanyarray(X)
-    if X.dtype.kind not in 'fiub': raise TypeError(f"X of dtype {X.dtype}: expected numbers; series of unequal length make no array")
-    if X.ndim != 3: raise ValueError(f"expected X of shape [n, c_in, sl], got {list(X.shape)}: {_shape_hint(X.ndim)}")
+    "`X` as a numeric array, not copied if it is one; raises `ValueError`/`TypeError` for another shape or dtype"
+    if isinstance(X, torch.Tensor): X = X.numpy(force=True)
+    if not (hasattr(X, 'shape') and hasattr(X, 'dtype')): X = np.asarray(X)
+    if X.dtype.kind not in 'fiub': raise TypeError(f"X of dtype {X.dtype}: expected numbers; pass series of unequal length as a list of arrays")
+    if len(X.shape) != 3: raise ValueError(f"expected X of shape [n, c_in, sl], got {list(X.shape)}: {_shape_hint(len(X.shape))}")
     if 0 in X.shape: raise ValueError(f"X of shape {list(X.shape)} holds no values: expected [n, c_in, sl]")
-    bad = ~np.isfinite(X)
-    if lengths is not None: bad &= (np.arange(X.shape[2]) < np.asarray(lengths)[:, None])[:, None]
-    if not bad.any(): return X
-    i, c, s = np.argwhere(bad)[0]
-    raise ValueError(f"X is {X[i,c,s]} in sample {i}, variable {c}, step {s} ({bad.sum()} such values in all): "
-                     "fill the missing values before you train, and pass series of unequal length as a list, or with lengths=")
+    return X
 
 def _shape_hint(ndim): return "for one variable pass X[:, None]" if ndim == 2 else "its axes are series, variables and steps"
 
@@ -83,9 +80,8 @@ def _shape_hint(ndim): return "for one variable pass X[:, None]" if ndim == 2 el
 def _read_X(X, lengths=None):
     "`X` as an array `[n, c_in, sl]`, and the lengths of its series `[n]`, None where they fill it"
     if lengths is None and isinstance(X, (list, tuple, L)) and len({np.shape(s)[-1:] for s in X}) > 1: X, lengths = pad_series(X)
-    X = np.asanyarray(X)
-    if lengths is not None: lengths = check_lengths(lengths, len(X), X.shape[-1])
-    return check_X(X, lengths), lengths
+    X = check_X(X)
+    return X, None if lengths is None else check_lengths(lengths, len(X), X.shape[-1])
 
 # %% ../../nbs/12_data.loaders.ipynb #6d801c45
 def check_y(
@@ -147,32 +143,34 @@ class TSDataset:
         c=None, # classes, or numbers to predict; None reads them off `vocab` or `y`
         lengths=None, # array [n]: real steps of each series, padded at its end; None is all
         cut=False, # cut a batch to its longest series?
+        split_idx=1, # 0 for training, where series are augmented
     ):
-        self.X,self.y,self.vocab,self.lengths,self.cut = X,y,vocab,lengths,cut
+        self.X,self.y,self.vocab,self.lengths,self.cut,self.split_idx = X,y,vocab,lengths,cut,split_idx
         self.rows = np.arange(len(X)) if rows is None else np.asarray(rows)
         self.c = c or (y.shape[1] if vocab is None else len(vocab))
 
     def __len__(self): return len(self.rows)
     def __getitem__(self, i):
+        if np.ndim(i) == 0 and not isinstance(i, slice): return tuple(o[0] for o in self[[i]])
         rows = self.rows[i]
-        x = self._padded(rows) if self.has_lengths else (_series(self.X[rows]),)
+        x = self.read(rows)                                      # ([bs, c_in, sl],) or that and lengths [bs]
         return x if self.y is None else (*x, self.y[torch.as_tensor(rows)])
 
-    def _padded(self, rows):
-        "Series and lengths; zeros in the padding, whatever stood there"
-        lengths = torch.as_tensor(self.lengths[rows])            # [] or [bs]
-        x = _series(self.X[rows])                                # [c_in, sl] or [bs, c_in, sl]
+    def read(self, rows):
+        "Series and, if there are any, lengths; zeros in the padding, whatever stood there"
+        x = TSTensor(torch.as_tensor(np.asarray(self.X[rows]), dtype=torch.float32))     # [bs, c_in, sl]
+        _forget_pages(self.X)
+        if not self.has_lengths: return (x,)
+        lengths = torch.as_tensor(self.lengths[rows])            # [bs]
         if self.cut: x = x[..., :lengths.max()]
-        return x.masked_fill(padded_steps(lengths.view(-1), x.shape[-1]).view(*lengths.shape, 1, -1), 0), TSLengths(lengths)
+        return x.masked_fill(padded_steps(lengths, x.shape[-1]), 0), TSLengths(lengths)
 
     def chunks(self,
-        n_bytes=2**24, # how much of `X` to read at once
+        n_bytes=2**22, # how much of `X` to read at once
     ):
-        "The series in pieces `[n_i, c_in, sl]`, with NaN in the padding"
+        "All of it a piece at a time, in the order of its rows: tuples of series and, if there are any, lengths"
         step = max(1, n_bytes // (self.X.dtype.itemsize * self.vars * self.len))
-        for i in range(0, len(self), step):
-            rows = self.rows[i:i+step]
-            yield self.X[rows] if not self.has_lengths else np.where(_is_padding(self.lengths[rows], self.len), np.nan, self.X[rows])
+        return (self[i:i+step][:self.n_inp] for i in range(0, len(self), step))
 
     @property
     def has_lengths(self): return self.lengths is not None
@@ -185,17 +183,21 @@ class TSDataset:
     @property
     def loss_func(self): return MSELossFlat() if self.vocab is None else CrossEntropyLossFlat()
 
-    def new(self, X, y=None, lengths=None): return type(self)(X, y, vocab=self.vocab, c=self.c, lengths=lengths, cut=self.cut)
+    def new(self, X, y=None, lengths=None): return type(self)(X, y, None, self.vocab, self.c, lengths, self.cut)
     def new_empty(self): return self.new(np.empty((0, self.vars, self.len), np.float32), lengths=self.lengths[:0] if self.has_lengths else None)
     def decode(self, o, full=True):
         "The series cut to its length, and the label"
         x = o[0][:, :o[1]] if self.has_lengths else o[0]
         return (x, *o[1:self.n_inp], *(_decode_target(t, self.vocab) for t in o[self.n_inp:]))
 
-# %% ../../nbs/12_data.loaders.ipynb #ef331df1
-def _series(x): return TSTensor(torch.as_tensor(x, dtype=torch.float32))
-
-def _is_padding(lengths, sl): return (np.arange(sl) >= lengths[:, None])[:, None]    # [n, 1, sl]
+# %% ../../nbs/12_data.loaders.ipynb #1c1ef4bf
+def _forget_pages(
+    X, # array; only for a memmap is there anything to do
+    n_bytes=2**27, # leave smaller files in memory
+):
+    "Let go of the pages of a memmap that were read: they can be read again"
+    shared = getattr(X, 'mode', None) in ('r', 'r+', 'w+') and getattr(X, '_mmap', None) is not None     # not copy-on-write: its pages hold changes
+    if shared and X.nbytes > n_bytes and hasattr(mmap, 'MADV_DONTNEED'): X._mmap.madvise(mmap.MADV_DONTNEED)
 
 # %% ../../nbs/12_data.loaders.ipynb #11cd4b85
 def _decode_target(t, vocab):
@@ -207,15 +209,43 @@ class TSDataLoader(TfmdDL):
     "A fastai `TfmdDL` that indexes its dataset once for each batch"
     def __init__(self, dataset, bs:int=64, num_workers:int=0, **kwargs): super().__init__(dataset, bs=bs, num_workers=num_workers, **kwargs)
     def create_batches(self, samps): return (self.dataset[places] for places in self.chunkify(samps))
-    def __iter__(self): return map(self._finish, super().__iter__())
-    def _finish(self, b):
-        "Plain tensors, the padding zero again after the transforms"
+    def __iter__(self): return (self._finish(k, b) for k,b in enumerate(super().__iter__()))
+    def _finish(self, k, b):
+        "Batch number `k` as plain tensors, the padding zero again after the transforms; raises `ValueError` for NaN and inf"
         x, *rest = (o.as_subclass(torch.Tensor) for o in b)
-        return (x.masked_fill(padded_steps(rest[0], x.shape[2]), 0) if self.dataset.has_lengths else x, *rest)
+        if self.dataset.has_lengths: x = x.masked_fill(padded_steps(rest[0], x.shape[2]), 0)
+        if not x.sum().isfinite(): self._refuse_bad_values(x, k)
+        return (x, *rest)
+    def _refuse_bad_values(self, x, k):
+        bad = (~x.isfinite()).nonzero().tolist()
+        if not bad: return                                       # the sum was too large for float32, no value is
+        (i, c, s), rows = bad[0], self.dataset.rows[list(self.chunkify(self._DataLoader__idxs))[k]]
+        raise ValueError(_bad_value_text(self.dataset.read(rows[i:i+1])[0][0].numpy(), rows[i], c, s, x[i,c,s].item()))
+
+    @property
+    def vars(self): return self._shape[0]
+    @property
+    def len(self): return self._shape[1]
+    @property
+    def _shape(self):
+        "Variables and steps that come out of the transforms"
+        ds = self.dataset
+        b = (TSTensor(torch.zeros(1, ds.vars, ds.len)), *([TSLengths(torch.tensor([ds.len]))] if ds.has_lengths else []))
+        for tfm in self.after_batch.fs: b = tfm(to_device(b, self.device or 'cpu'), split_idx=1)
+        return tuple(b[0].shape[1:])
     def _pre_show_batch(self, b, max_n=9):
         "As in fastai; what is shown is chosen by the type of the series, with lengths or without"
         x, y, samples = super()._pre_show_batch(b, max_n)
         return detuplify(x[:1]) if self.dataset.has_lengths else x, y, samples
+
+# %% ../../nbs/12_data.loaders.ipynb #3036f129
+def _bad_value_text(raw, row, c, s, value):
+    "What to say of a bad `value` in a batch: where it stands in the data, or that the transforms made it"
+    c_in, sl = raw.shape
+    places = [(c, s)] if c < c_in and s < sl and not np.isfinite(raw[c, s]) else np.argwhere(~np.isfinite(raw)).tolist()
+    if not places: return f"the transforms make sample {row} {value} in variable {c}, step {s}, where X itself is finite: check their settings"
+    (c, s), hint = places[0], "for missing values pass batch_tfms=[TSImpute(), TSStandardize()]"
+    return f"X is {raw[c, s]} in sample {row}, variable {c}, step {s}: " + (hint if np.isnan(raw[c, s]) else "drop such series, or mend them")
 
 # %% ../../nbs/12_data.loaders.ipynb #2fc4eb1c
 class TSDataLoaders(DataLoaders):
@@ -236,14 +266,15 @@ class TSDataLoaders(DataLoaders):
         lengths=None, # real steps [n] of series that are padded at the end; None is all steps, or those of a list
         cut_batches:bool=False, # cut each batch to its longest series? Not for models that need `len` steps
     ):
-        "From arrays; raises `ValueError`/`TypeError` where they do not fit together, hold NaN, or validation has labels that training lacks"
+        """From arrays; raises `ValueError`/`TypeError` where they do not fit together or validation has labels that training lacks;
+        a batch with NaN or inf in it, after the transforms, is refused when it is drawn"""
         check_sizes(bs=bs, val_bs=ifnone(val_bs, bs))
         X, lengths = _read_X(X, lengths)
         y = check_y(y, len(X))
         splits = check_splits(_draw_splits(y, valid_pct, seed) if splits is None else splits, len(X))
         vocab = _vocab(y, splits[0])
         y = _as_targets(y, vocab)
-        train, *others = (TSDataset(X, y, rows, vocab, lengths=lengths, cut=cut_batches) for rows in splits)
+        train, *others = (TSDataset(X, y, rows, vocab, None, lengths, cut_batches, min(i, 1)) for i,rows in enumerate(splits))
         dl = TSDataLoader(train, bs, shuffle=True, after_batch=[TSStandardize()] if batch_tfms is None else batch_tfms)
         return cls(dl, *(dl.new(o, bs=ifnone(val_bs, bs), shuffle=False) for o in others), path=path, device=ifnone(device, default_device()))
 
