@@ -23,7 +23,7 @@ from plum import dispatch
 
 from ..core import check_sizes
 from .transforms import TSImpute, TSLengths, TSStandardize, TSTensor, TSTransform, padded_steps
-from .ucr import get_UCR_data
+from .ucr import get_regression_data, get_UCR_data, is_regression
 
 # %% ../../nbs/12_data.loaders.ipynb #4fd5a12e
 def pad_series(
@@ -281,11 +281,12 @@ class TSDataLoaders(DataLoaders):
     @classmethod
     @delegates(from_numpy.__func__)
     def from_ucr(cls,
-        name:str, # a dataset of the archive, one of `ucr_datasets`
+        name:str, # a dataset of the UCR, UEA or a regression archive
+        data_path=None, # folder to look into first
         **kwargs
     ):
         "From an archive dataset: its training data to train, its test data to validate"
-        X, y, splits = get_UCR_data(name, split_data=False)
+        X, y, splits = (get_regression_data if is_regression(name, data_path) else get_UCR_data)(name, data_path, split_data=False)
         return cls.from_numpy(X, y, **{'splits': splits, **kwargs})
 
     def test_dl(self,

@@ -1,0 +1,152 @@
+"Archive datasets: from folders, from sktime, downloaded from a server that misbehaves."
+import os
+import threading
+import zipfile
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
+
+import numpy as np
+import pytest
+
+from tsai_rnnattn.data.download import download_dataset
+from tsai_rnnattn.data.ucr import get_regression_data, get_UCR_data, list_datasets
+
+# cases to train, cases to test, variables, shortest, longest, classes: as the archives' own pages have them
+SHIPPED = dict(ACSF1=(100,100,1,1460,1460,10), ArrowHead=(36,175,1,251,251,3), BasicMotions=(40,40,6,100,100,4), GunPoint=(50,150,1,150,150,2),
+    ItalyPowerDemand=(67,1029,1,24,24,2), JapaneseVowels=(270,370,12,7,29,9), OSULeaf=(200,242,1,427,427,6), PLAID=(537,537,1,100,1344,11))
+
+@pytest.mark.parametrize('name', SHIPPED)
+def test_what_ships_inside_sktime(name):
+    X, y, (train, test) = get_UCR_data(name, split_data=False)
+    lengths = [x.shape[1] for x in X]
+    assert (len(train), len(test), len(X[0]), min(lengths), max(lengths), len(set(y))) == SHIPPED[name]
+    assert all(x.dtype == np.float32 for x in X)
+
+HEADER = '@problemName Toy\n@timeStamps false\n@missing false\n@univariate true\n@equalLength true\n@classLabel true a b\n@data\n'
+CASES = ''.join(f'{i}.0,{i+1}.0,{i+2}.0:{"ab"[i % 2]}\n' for i in range(6))
+
+def toy_zip(train=HEADER + CASES, test=HEADER + CASES, folder='', **others):
+    "The bytes of a dataset called Toy"
+    out = BytesIO()
+    with zipfile.ZipFile(out, 'w') as z:
+        for name,text in {f'{folder}Toy_TRAIN.ts': train, f'{folder}Toy_TEST.ts': test, **others}.items(): z.writestr(name, text)
+    return out.getvalue()
+
+class Server:
+    "Answers each request with the next of `answers`: bytes, (bytes, how many of them to send), or a status"
+    def __init__(self, *answers):
+        self.answers, self.asked, outer = list(answers), [], self
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                outer.asked.append(self.path)
+                answer = outer.answers.pop(0) if len(outer.answers) > 1 else outer.answers[0]
+                if isinstance(answer, int): return self.send_error(answer)
+                data, n = answer if isinstance(answer, tuple) else (answer, len(answer))
+                self.send_response(200); self.send_header('Content-Length', str(len(data))); self.end_headers()
+                self.wfile.write(data[:n])
+            def log_message(self, *args): pass
+        self.http = ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+    def __enter__(self):
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+        self.url = f'http://127.0.0.1:{self.http.server_port}/archive'
+        return self
+    def __exit__(self, *args): self.http.shutdown(); self.http.server_close()
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv('TSAI_RNNATTN_CACHE', str(tmp_path/'cache'))
+    monkeypatch.delenv('TSAI_RNNATTN_DATA', raising=False)
+    monkeypatch.setattr('tsai_rnnattn.data.ucr._archive_names', lambda: ['Toy', 'FordA'])
+    monkeypatch.setattr('tsai_rnnattn.data.ucr.download_dataset', partial(download_dataset, wait=0))
+    return tmp_path/'cache'
+
+@pytest.mark.parametrize('folder', ('', 'Toy/'))
+def test_download_once_then_from_the_cache(cache, folder):
+    with Server(toy_zip(folder=folder)) as server:
+        X, y, X_test, y_test = get_UCR_data('Toy', urls=[server.url])
+        again = get_UCR_data('Toy', urls=[server.url])
+    assert server.asked == ['/archive/Toy.zip']
+    assert X.shape == (6, 1, 3) and y.tolist() == list('ababab') and np.array_equal(X, again[0])
+    assert [o.name for o in cache.iterdir()] == ['Toy']                  # nothing temporary is left
+
+WHOLE = toy_zip()
+@pytest.mark.parametrize('bad', ((WHOLE, 100), 500, b'<html>an excuse, in place of a zip file</html>', WHOLE[:-60]),
+                         ids=('breaks off', 'server error', 'no zip file', 'truncated zip file'))
+def test_a_failed_download_is_tried_again(cache, bad):
+    with Server(bad, bad, WHOLE) as server: X, *_ = get_UCR_data('Toy', urls=[server.url])
+    assert len(server.asked) == 3 and len(X) == 6
+
+def test_the_next_address_is_asked_and_404_is_not_tried_again(cache):
+    with Server(404) as first, Server(WHOLE) as second:
+        get_UCR_data('Toy', urls=[first.url, second.url])
+        assert len(first.asked) == len(second.asked) == 1
+
+def test_never_half_a_dataset(cache):
+    with Server((WHOLE, 100)) as server, pytest.raises(ConnectionError) as e: get_UCR_data('Toy', urls=[server.url])
+    assert len(server.asked) == 3
+    for said in ('broke off after 100 of', 'by hand', str(cache/'Toy'/'Toy_TRAIN.ts'), 'TSAI_RNNATTN_DATA', server.url): assert said in str(e.value)
+    assert list(cache.iterdir()) == []
+
+def test_no_network(cache):
+    with pytest.raises(ConnectionError, match='by hand'): get_UCR_data('FordA', urls=['http://127.0.0.1:9/nobody'])
+    assert list(cache.iterdir()) == []
+
+@pytest.mark.parametrize('member', ('../evil.ts', '/evil.ts', 'a/../../../evil.ts', '..\\evil.ts'))
+def test_zip_members_that_point_outside_are_refused(cache, member):
+    with Server(toy_zip(**{member: 'gotcha'})) as server, pytest.raises(ValueError, match='points outside'): get_UCR_data('Toy', urls=[server.url])
+    assert list(cache.iterdir()) == [] and len(server.asked) == 1 and not list(cache.parent.rglob('evil.ts'))
+
+def test_a_corrupt_file_is_not_kept(cache):
+    with Server(toy_zip(test=HEADER + CASES[:-10])) as server, pytest.raises(ValueError, match='Toy_TEST.ts, line 13'): get_UCR_data('Toy', urls=[server.url])
+    assert list(cache.iterdir()) == []
+
+def test_unknown_names_are_not_asked_for(cache):
+    with Server(WHOLE) as server:
+        with pytest.raises(ValueError, match="did you mean 'Toy'"): get_UCR_data('toy', urls=[server.url])
+        with pytest.raises(ValueError, match='letters, digits'): get_UCR_data('../Toy', urls=[server.url])
+    assert server.asked == []
+
+def test_regression_is_downloaded_too(cache):
+    text = HEADER.replace('@classLabel true a b', '@targetLabel true') + CASES.replace(':a', ':0.5').replace(':b', ':-2')
+    with Server(toy_zip(text, text)) as server: X, y, *_ = get_regression_data('Toy', urls=[server.url])
+    assert y.tolist() == [0.5, -2] * 3 and y.dtype == np.float32
+
+def write_toy(folder, cases=CASES):
+    (folder/'Toy').mkdir(parents=True)
+    for part in ('TRAIN', 'TEST'): (folder/'Toy'/f'Toy_{part}.ts').write_text(HEADER + cases)
+    return folder
+
+def test_order_of_the_folders(tmp_path, cache, monkeypatch):
+    def first_value(**kw): return get_UCR_data('Toy', **kw)[0][0, 0, 0]
+    paths = [write_toy(tmp_path/str(i), CASES.replace('0.0', f'{i}.5')) for i in range(3)]
+    write_toy(cache, CASES.replace('0.0', '9.5'))
+    assert first_value() == 9.5
+    monkeypatch.setenv('TSAI_RNNATTN_DATA', os.pathsep.join(map(str, paths[:2])))
+    assert first_value() == 0.5 and first_value(path=paths[2]) == 2.5
+    monkeypatch.setenv('TSAI_RNNATTN_DATA', os.pathsep.join(map(str, paths[1::-1])))
+    assert first_value() == 1.5
+    assert list_datasets().set_index('name').loc['Toy'].tolist() == ['classification', 6, 6, 1, 3, 3, 2]
+    monkeypatch.setenv('TSAI_RNNATTN_DATA', str(tmp_path/'nowhere'))
+    with pytest.raises(FileNotFoundError, match='nowhere is no folder'): get_UCR_data('GunPoint')
+
+ARFF = '@relation Toy\n@attribute bag relational\n@attribute a numeric\n@end bag\n@attribute class {a,b}\n@data\n'
+def test_arff(tmp_path):
+    (tmp_path/'Toy').mkdir()
+    for part in ('TRAIN', 'TEST'): (tmp_path/'Toy'/f'Toy_{part}.arff').write_text(ARFF + "'1.0,2.0,3.0\\n4.0,5.0,?',a\n'1.0,?,3.0\\n4.0,5.0,6.0',b\n")
+    X, y, *_ = get_UCR_data('Toy', path=tmp_path)
+    assert X.shape == (2, 2, 3) and y.tolist() == ['a', 'b']
+    np.testing.assert_array_equal(X[0], [[1, 2, 3], [4, 5, np.nan]])
+
+def test_tsv_cuts_series_where_they_end(tmp_path):
+    (tmp_path/'Toy').mkdir()
+    for part in ('TRAIN', 'TEST'): (tmp_path/'Toy'/f'Toy_{part}.tsv').write_text('1\t1.0\tNaN\t3.0\n2\t1.0\t2.0\tNaN\n')
+    X, y, *_ = get_UCR_data('Toy', path=tmp_path)
+    assert [x.shape for x in X] == [(1, 3), (1, 2)] and y.tolist() == ['1', '2'] and np.isnan(X[0][0, 1])
+
+@pytest.mark.parametrize('text,says', ((HEADER + CASES[:-2] + 'x\n', "line 13: the label 'x'"), (HEADER + '1,2\n' + CASES, 'line 8'), (HEADER, 'line 7'),
+                                       (CASES, 'line'), (HEADER + CASES + '1,2,1e:a\n', 'line 14: could not convert')))
+def test_broken_files_are_named_with_their_line(tmp_path, text, says):
+    write_toy(tmp_path)
+    (tmp_path/'Toy'/'Toy_TEST.ts').write_text(text)
+    with pytest.raises(ValueError, match=f'Toy_TEST.ts, {says}'): get_UCR_data('Toy', path=tmp_path)
