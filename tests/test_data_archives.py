@@ -150,3 +150,26 @@ def test_broken_files_are_named_with_their_line(tmp_path, text, says):
     write_toy(tmp_path)
     (tmp_path/'Toy'/'Toy_TEST.ts').write_text(text)
     with pytest.raises(ValueError, match=f'Toy_TEST.ts, {says}'): get_UCR_data('Toy', path=tmp_path)
+
+# the archives' own figures: cases to train and to test, variables, longest series, classes (0 for regression)
+ARCHIVE = dict(ArticularyWordRecognition=(275,300,9,144,25), BME=(30,150,1,128,3), Beef=(30,30,1,470,5), CBF=(30,900,1,128,3),
+    Chinatown=(20,343,1,24,2), Coffee=(28,28,1,286,2), DodgerLoopWeekend=(20,138,1,288,2), ECG200=(100,100,1,96,2), ERing=(30,270,4,65,6),
+    Epilepsy=(137,138,3,206,4), FaceAll=(560,1690,1,131,14), FaceFour=(24,88,1,350,4), GesturePebbleZ1=(132,172,1,455,6),
+    Handwriting=(150,850,3,152,26), Libras=(180,180,2,45,15), Lightning7=(70,73,1,319,7), MelbournePedestrian=(1194,2439,1,24,10),
+    MiddlePhalanxTW=(399,154,1,80,6), MoteStrain=(20,1252,1,84,2), NATOPS=(180,180,24,51,6), PenDigits=(7494,3498,2,8,10),
+    Plane=(105,105,1,144,7), PowerCons=(180,180,1,144,2), RacketSports=(151,152,6,30,4), ShakeGestureWiimoteZ=(50,50,1,385,10),
+    SmoothSubspace=(150,150,1,15,3), SwedishLeaf=(500,625,1,128,15), SyntheticControl=(300,300,1,60,6), ToeSegmentation1=(40,228,1,277,2),
+    Trace=(100,100,1,275,4), TwoLeadECG=(23,1139,1,82,2), Wine=(57,54,1,234,2), FloodModeling1=(471,202,1,266,0))
+UNEQUAL, MISSING = {'GesturePebbleZ1', 'ShakeGestureWiimoteZ', 'MelbournePedestrian'}, {'MelbournePedestrian', 'DodgerLoopWeekend'}
+in_folders = pytest.mark.skipif(not os.environ.get('TSAI_RNNATTN_DATA'), reason='TSAI_RNNATTN_DATA names no folder with datasets')
+
+@in_folders
+@pytest.mark.parametrize('name', ARCHIVE)
+def test_what_lies_in_the_folders_has_the_archives_counts(name):
+    n, n_test, c_in, sl, n_classes = ARCHIVE[name]
+    X, y, X_test, y_test = (get_UCR_data if n_classes else get_regression_data)(name)
+    lengths = {x.shape[1] for part in (X, X_test) for x in part}
+    assert (len(X), len(X_test), len(X[0]), max(lengths), len(set(y)) if n_classes else 0) == ARCHIVE[name]
+    assert (len(y), len(y_test)) == (n, n_test)
+    assert (len(lengths) > 1) == (name in UNEQUAL)
+    assert any(np.isnan(x).any() for part in (X, X_test) for x in part) == (name in MISSING)
