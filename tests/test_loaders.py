@@ -9,6 +9,7 @@ import torch
 from fastai.basics import ClassificationInterpretation, Learner, accuracy, load_learner, set_seed
 from torch import nn
 
+from tsai_rnnattn.data.augment import TSJitter
 from tsai_rnnattn.data.loaders import TSDataLoaders, pad_series
 from tsai_rnnattn.data.transforms import TSImpute, TSStandardize
 from tsai_rnnattn.data.ucr import get_UCR_data
@@ -179,3 +180,68 @@ def test_missing_values_are_refused_with_their_place_even_after_an_epoch_has_beg
     with pytest.raises(ValueError, match='sample 2, variable 1, step 4'): dls.test_dl(X[15:20]).one_batch()   # row 2 of what was passed
     learn = Learner(dls, GRUAttentionPlus(2, 2, 13, hidden_size=8, n_heads=2, d_ff=11, encoder_layers=1))
     with learn.no_bar(), pytest.raises(ValueError, match='sample 0, variable 1, step 4'): learn.predict(X[17])
+
+X20, Y20, FIRST15 = np.random.default_rng(0).normal(size=(20, 2, 7)), np.array(['a', 'b'] * 10), (range(15), range(15, 20))
+X_NAN, X_INF = X20.copy(), X20.copy()
+X_NAN[3, 1, 2], X_INF[17, 0, 6] = np.nan, np.inf
+def as_objects(series): o = np.empty(len(series), object); o[:] = series; return o
+REFUSALS = {
+    'X and y of different length': (lambda: dict(y=Y20[:19]), 'X has 20 series, y has shape \\[19\\]'),
+    'y missing': (lambda: dict(y=None), 'expected a label or target for each series'),
+    'overlapping splits': (lambda: dict(splits=(range(15), range(14, 20))), 'row 14 stands in splits 2 times'),
+    'a row twice in a split': (lambda: dict(splits=([*range(15), 3], range(15, 20))), 'row 3'),
+    'empty split': (lambda: dict(splits=(range(20), [])), 'at least one each'),
+    'rows that do not exist': (lambda: dict(splits=(range(15), range(15, 21))), 'from 0 to 19'),
+    'a mask for a split': (lambda: dict(splits=(np.arange(20) < 15, np.arange(20) >= 15)), 'whole numbers'),
+    'a label that training lacks': (lambda: dict(y=[*Y20[:19], 'c']), "label 'c' of sample 19"),
+    'an int label that training lacks': (lambda: dict(y=np.r_[np.zeros(19, int), 7]), 'label 7 of sample 19'),
+    'NaN label': (lambda: dict(y=np.r_[np.nan, np.ones(19)]), 'target of sample 0 is nan'),
+    'NaN among labels': (lambda: dict(y=np.array([*Y20[:19], np.nan], object)), 'label of sample 19 is nan'),
+    'None among labels': (lambda: dict(y=[*Y20[:19], None]), 'label of sample 19 is None'),
+    'NaN in X': (lambda: dict(X=X_NAN), 'nan in sample 3, variable 1, step 2.*TSImpute'),
+    'inf in X': (lambda: dict(X=X_INF), 'inf in sample 17, variable 0, step 6'),
+    'inf in X that is imputed': (lambda: dict(X=X_INF, batch_tfms=[TSImpute(), TSStandardize()]), 'inf in sample 17, variable 0, step 6'),
+    'object array': (lambda: dict(X=X20.astype(object)), 'dtype object'),
+    'ragged series in an object array': (lambda: dict(X=as_objects([x[:, :2 + i % 3] for i,x in enumerate(X20)])), 'as a list'),
+    'a ragged series': (lambda: dict(X=[[[1., 2], [3.]]] * 20), 'series 0 is no array'),
+    'series of different variables': (lambda: dict(X=[*X20[:19], X20[0, :1, :3]]), 'from 1 to 2 variables'),
+    'strings': (lambda: dict(X=X20.astype(str)), 'expected numbers'),
+    'two axes': (lambda: dict(X=X20[:, 0]), r'X\[:, None\]'),
+    'no series': (lambda: dict(X=X20[:0], y=Y20[:0]), 'no values'),
+    'a class with one sample': (lambda: dict(y=['c', *Y20[1:]], splits=None), "class 'c' has one sample"),
+    'too few to draw from': (lambda: dict(y=np.arange(20) // 2, splits=None), 'too few for 10 classes'),
+    'valid_pct': (lambda: dict(valid_pct=1.5, splits=None), 'valid_pct=1.5'),
+    'bs larger than the data with drop_last': (lambda: dict(bs=16, drop_last=True), '15 series make no batch'),
+    'bs': (lambda: dict(bs=0), 'bs=0'),
+    'lengths for other series': (lambda: dict(lengths=[3] * 19), 'expected 20 whole numbers'),
+    'a length of 0': (lambda: dict(lengths=[3] * 19 + [0]), 'sample 19 is 0'),
+    'weights for other series': (lambda: dict(weights=[1] * 15), 'one for each of the 20 series'),
+    'class weights for numbers': (lambda: dict(y=X20[:, 0, 0], class_weight='balanced'), 'class_weight'),
+    'standardised labels': (lambda: dict(standardize_y=True), 'numbers'),
+    'a typing error': (lambda: dict(batch_sz=4), 'batch_sz')}
+
+@pytest.mark.parametrize('case', REFUSALS)
+def test_what_is_refused(case):
+    make, says = REFUSALS[case]
+    with pytest.raises((ValueError, TypeError), match=says):
+        for dl in TSDataLoaders.from_numpy(**{**dict(X=X20, y=Y20, splits=FIRST15), **make()}).loaders: list(dl)
+
+@pytest.mark.parametrize('kw', (dict(), dict(num_workers=2)), ids=('here', 'workers'))
+def test_workers_give_the_same_batches(vowels, kw):
+    X, y, (train, test) = vowels
+    dls = TSDataLoaders.from_numpy(X, y, (train, test), bs=50)
+    dl = dls.test_dl(X[test], y[test], **kw)
+    for a,b in zip(dl, dls.valid): torch.testing.assert_close(a, b)
+    assert len(dl) == len(list(dl)) == 8
+    bad = [x.copy() for x in X[test]]
+    bad[123][4, 5] = np.nan
+    with pytest.raises(ValueError, match='sample 123, variable 4, step 5'): list(dls.test_dl(bad, **kw))
+
+def test_a_seed_settles_order_and_augmentation(vowels):
+    def batches():
+        set_seed(5)
+        dls = TSDataLoaders.from_numpy(*vowels, bs=32, batch_tfms=[TSStandardize(), TSJitter()])
+        return [b for _ in range(2) for b in dls.train]
+    first, second = batches(), batches()
+    for a,b in zip(first, second): torch.testing.assert_close(a, b, rtol=0, atol=0)
+    assert not torch.equal(first[0][2], first[9][2])                     # the next epoch has another order

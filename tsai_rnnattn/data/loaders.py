@@ -6,9 +6,10 @@
 __all__ = ['pad_series', 'check_lengths', 'check_X', 'check_splits', 'draw_splits', 'TSDataset', 'TSDataLoader', 'TSDataLoaders',
            'show_batch', 'show_results', 'plot_top_losses']
 
-# %% ../../nbs/12_data.loaders.ipynb #0be1a901
+# %% ../../nbs/12_data.loaders.ipynb #fb71264b
 import mmap
 from inspect import signature
+from math import isfinite
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
@@ -48,10 +49,14 @@ def pad_series(
 # %% ../../nbs/12_data.loaders.ipynb #3306fd8a
 def _as_series(s, i):
     "`s` as an array `[c_in, sl]`, given as that or as `[1, c_in, sl]`; raises `ValueError` that names series `i` otherwise"
-    s = np.asarray(s)
+    s = _as_array(s, i)
     if s.ndim == 3 and len(s) == 1: s = s[0]
     if s.dtype.kind in 'fiub' and s.ndim == 2 and s.size: return s
     raise ValueError(f"series {i} has shape {list(s.shape)} and dtype {s.dtype}: expected numbers [c_in, sl] (for one variable pass x[None])")
+
+def _as_array(s, i):
+    try: return np.asarray(s)
+    except ValueError as e: raise ValueError(f"series {i} is no array: expected as many steps in each of its variables") from e
 
 # %% ../../nbs/12_data.loaders.ipynb #cb46c8a3
 def check_lengths(
@@ -84,7 +89,9 @@ def _shape_hint(ndim): return "for one variable pass X[:, None]" if ndim == 2 el
 # %% ../../nbs/12_data.loaders.ipynb #b5b25430
 def _read_X(X, lengths=None):
     "`X` as an array `[n, c_in, sl]`, and the lengths of its series `[n]`, None where they fill it"
-    if lengths is None and isinstance(X, (list, tuple, L)) and len({np.shape(s)[-1:] for s in X}) > 1: X, lengths = pad_series(X)
+    if isinstance(X, (list, tuple, L)):
+        X = [_as_array(s, i) for i,s in enumerate(X)]
+        if lengths is None and len({s.shape for s in X}) > 1: X, lengths = pad_series(X)
     X = check_X(X)
     return X, None if lengths is None else check_lengths(lengths, len(X), X.shape[-1])
 
@@ -138,24 +145,32 @@ class TSDataset:
         split_idx=1, # 0 for training, where series are augmented
     ):
         self.X,self.targets,self.lengths,self.cut,self.split_idx = X,targets,lengths,cut,split_idx
-        self.y = y if y is None or isinstance(y, torch.Tensor) else targets.encode(y)      # tensor [n, ...]
+        self.y = y if y is None or isinstance(y, torch.Tensor) else targets.encode(y)      # a typed tensor [n, ...]
+        self._y = None if y is None else self.y.numpy()          # the same memory, quicker to index
         self.rows = np.arange(len(X)) if rows is None else np.asarray(rows)
 
     def __len__(self): return len(self.rows)
     def __getitem__(self, i):
         if np.ndim(i) == 0 and not isinstance(i, slice): return tuple(o[0] for o in self[[i]])
-        rows = self.rows[i]
-        x = self.read(rows)                                      # ([bs, c_in, sl],) or that and lengths [bs]
-        return x if self.y is None else (*x, self.y[torch.as_tensor(rows)])
+        return self.typed(self.fetch(self.rows[i]))
+
+    def fetch(self, rows):
+        "Plain tensors of some `rows` of `X`: series `[bs, c_in, sl]`, lengths `[bs]` if there are any, and targets"
+        return self.read(rows) if self.y is None else (*self.read(rows), torch.from_numpy(self._y[rows]))
 
     def read(self, rows):
         "Series and, if there are any, lengths; zeros in the padding, whatever stood there"
-        x = TSTensor(torch.as_tensor(np.asarray(self.X[rows]), dtype=torch.float32))     # [bs, c_in, sl]
+        x = torch.from_numpy(np.asarray(self.X[rows], np.float32))           # [bs, c_in, sl]
         _forget_pages(self.X)
         if not self.has_lengths: return (x,)
-        lengths = torch.as_tensor(self.lengths[rows])            # [bs]
+        lengths = torch.from_numpy(self.lengths[rows])           # [bs]
         if self.cut: x = x[..., :lengths.max()]
-        return x.masked_fill(padded_steps(lengths, x.shape[-1]), 0), TSLengths(lengths)
+        return x.masked_fill_(padded_steps(lengths, x.shape[-1]), 0), lengths
+
+    def typed(self, b):
+        "The plain tensors of a batch as the types by which fastai's transforms know them"
+        types = TSTensor, *([TSLengths] if self.has_lengths else []), type(self.y)
+        return tuple(o.as_subclass(t) for o,t in zip(b, types))
 
     def chunks(self,
         n_bytes=2**22, # how much of `X` to read at once
@@ -203,18 +218,34 @@ def _forget_pages(
 class TSDataLoader(TfmdDL):
     "A fastai `TfmdDL` that indexes its dataset once for each batch"
     def __init__(self, dataset, bs:int=64, num_workers:int=0, weights=None, **kwargs):
+        check_sizes(bs=bs)
         _check_known(kwargs)
-        self.weights = weights                                   # [len(dataset)]: how likely each is to be drawn when shuffled; None is once each
+        self.weights = weights                                   # [len(dataset)]: how likely each is drawn when shuffled, sum 1; None is once each
         super().__init__(dataset, bs=bs, num_workers=num_workers, **kwargs)
-    def shuffle_fn(self, idxs): return super().shuffle_fn(idxs) if self.weights is None else self.rng.choices(idxs, self.weights, k=len(idxs))
-    def create_batches(self, samps): return (self.dataset[places] for places in self.chunkify(samps))
-    def __iter__(self): return (self._finish(k, b) for k,b in enumerate(super().__iter__()))
+    def get_idxs(self): return self.shuffle_fn(np.arange(self.n)) if self.shuffle else np.arange(self.n)
+    def shuffle_fn(self, idxs):
+        rng = np.random.default_rng(self.rng.getrandbits(64))
+        return rng.permutation(idxs) if self.weights is None else rng.choice(idxs, len(idxs), p=self.weights)
+    def create_batches(self, samps): return (self.dataset[np.array(places)] for places in self.chunkify(samps))
+    def __iter__(self): return (self._finish(k, b) for k,b in enumerate(super().__iter__() if self.fake_l.num_workers else self._batches()))
+    def _batches(self):
+        "What fastai's loader does where there are no workers to share the batches among"
+        self.randomize()
+        self.before_iter()
+        ds, self._DataLoader__idxs = self.dataset, np.asarray(self.get_idxs())
+        rows, elsewhere = ds.rows[self._DataLoader__idxs], self.device not in (None, torch.device('cpu'))
+        for i in range(0, len(self) * self.bs, self.bs):
+            b = ds.fetch(rows[i:i+self.bs])
+            if elsewhere: b = to_device(b, self.device)
+            yield self.after_batch(ds.typed(b)) if self.after_batch.fs else b
+        self.after_iter()
     def _finish(self, k, b):
         "Batch number `k` as plain tensors, the padding zero again after the transforms; raises `ValueError` for NaN and inf"
-        x, *rest = (o.as_subclass(torch.Tensor) for o in b)
-        if self.dataset.has_lengths: x = x.masked_fill(padded_steps(rest[0], x.shape[2]), 0)
-        if not x.sum().isfinite(): self._refuse_bad_values(x, k)
-        return (x, *rest)
+        if self.after_batch.fs:
+            x, *rest = (o.as_subclass(torch.Tensor) for o in b)
+            b = (x.masked_fill(padded_steps(rest[0], x.shape[2]), 0) if self.dataset.has_lengths else x, *rest)
+        if not isfinite(b[0].sum().item()): self._refuse_bad_values(b[0], k)
+        return b
     def _refuse_bad_values(self, x, k):
         bad = (~x.isfinite()).nonzero().tolist()
         if not bad: return                                       # the sum was too large for float32, no value is
@@ -353,10 +384,10 @@ def _fit_test_X(X, lengths, ds):
 
 # %% ../../nbs/12_data.loaders.ipynb #83d962a2
 def _train_weights(weights, train):
-    "The weights of the training split as a list; raises `ValueError` unless there is one for each series of `X`, none below 0 and not all 0"
+    "The weights of the training split, with sum 1; raises `ValueError` unless there is one for each series of `X`, none below 0 and not all 0"
     if weights is None: return None
     w = np.asarray(weights, float)
-    if w.shape == (len(train.X),) and np.isfinite(w).all() and w.min() >= 0 and w[train.rows].sum() > 0: return w[train.rows].tolist()
+    if w.shape == (len(train.X),) and np.isfinite(w).all() and w.min() >= 0 and w[train.rows].sum() > 0: return w[train.rows] / w[train.rows].sum()
     raise ValueError(f"weights of shape {list(w.shape)}, from {w.min(initial=0)} to {w.max(initial=0)}: "
                      f"expected one for each of the {len(train.X)} series, none negative, not all of training 0")
 
