@@ -6,11 +6,16 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 
+import fastai.callback.all  # noqa: F401 (gives Learner its recorder and no_bar)
 import numpy as np
 import pytest
+from fastai.basics import Learner, set_seed
 
 from tsai_rnnattn.data.download import download_dataset
+from tsai_rnnattn.data.loaders import TSDataLoaders
+from tsai_rnnattn.data.transforms import TSImpute, TSStandardize
 from tsai_rnnattn.data.ucr import get_regression_data, get_UCR_data, list_datasets
+from tsai_rnnattn.models.rnn_attention import GRUAttentionPlus, LSTMAttentionPlus, RNNAttentionPlus
 
 # cases to train, cases to test, variables, shortest, longest, classes: as the archives' own pages have them
 SHIPPED = dict(ACSF1=(100,100,1,1460,1460,10), ArrowHead=(36,175,1,251,251,3), BasicMotions=(40,40,6,100,100,4), GunPoint=(50,150,1,150,150,2),
@@ -173,3 +178,25 @@ def test_what_lies_in_the_folders_has_the_archives_counts(name):
     assert (len(y), len(y_test)) == (n, n_test)
     assert (len(lengths) > 1) == (name in UNEQUAL)
     assert any(np.isnan(x).any() for part in (X, X_test) for x in part) == (name in MISSING)
+
+@in_folders
+@pytest.mark.parametrize('M', (RNNAttentionPlus, LSTMAttentionPlus, GRUAttentionPlus), ids=lambda m: m.__name__)
+@pytest.mark.parametrize('name', ARCHIVE)
+def test_what_lies_in_the_folders_trains(name, M):
+    set_seed(0)
+    tfms = [TSImpute(), TSStandardize()] if name in MISSING else None
+    dls = TSDataLoaders.from_ucr(name, bs=64, batch_tfms=tfms, standardize_y=not ARCHIVE[name][4])
+    assert (dls.vars, dls.len, dls.c, dls.n_inp) == (*ARCHIVE[name][2:4], ARCHIVE[name][4] or 1, 1 + (name in UNEQUAL))
+    learn = Learner(dls, M(dls.vars, dls.c, dls.len, hidden_size=8, n_heads=2, d_ff=16, encoder_layers=1))
+    with learn.no_bar(), learn.no_logging(): learn.fit(1)
+    train_loss, valid_loss = learn.recorder.values[-1]
+    assert np.isfinite([train_loss, valid_loss]).all()
+    with learn.no_bar(): preds, targets = learn.get_preds()
+    assert preds.shape == (ARCHIVE[name][1], dls.c) and len(targets) == len(preds) and preds.isfinite().all()
+
+@in_folders
+@pytest.mark.parametrize('name', sorted(MISSING))
+def test_missing_values_are_refused_without_imputation(name):
+    dls = TSDataLoaders.from_ucr(name)
+    with pytest.raises(ValueError, match='nan in sample .*TSImpute'):
+        for dl in dls.loaders: list(dl)

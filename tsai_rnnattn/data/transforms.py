@@ -17,6 +17,8 @@ from fastcore.foundation import L
 from fasttransform import DisplayedTransform
 from torch import Tensor
 
+from ..core import padding_mask
+
 # %% ../../nbs/11_data.transforms.ipynb #22031e40
 class TSTensor(TensorBase):
     "Series `[c_in, sl]`, or a batch of them `[bs, c_in, sl]`"
@@ -40,7 +42,7 @@ def padded_steps(
     sl:int, # steps with padding
 ):
     "Bool mask `[bs, 1, sl]`, True where a step is padding"
-    return (torch.arange(sl, device=lengths.device) >= lengths[:, None])[:, None]
+    return ~padding_mask(lengths, sl)[:, None]
 
 # %% ../../nbs/11_data.transforms.ipynb #91f7a189
 class TSTransform(DisplayedTransform):
