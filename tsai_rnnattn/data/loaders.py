@@ -28,7 +28,7 @@ from plum import dispatch
 from ..core import check_sizes
 from .frames import series_from_long, series_from_sktime, series_from_wide
 from .targets import check_y, make_targets, target_text
-from .transforms import TSImpute, TSLengths, TSStandardize, TSTensor, TSTransform, padded_steps
+from .transforms import TSLengths, TSStandardize, TSTensor, padded_steps
 from .ucr import get_regression_data, get_UCR_data, is_regression
 
 # %% ../../nbs/12_data.loaders.ipynb #4fd5a12e
@@ -154,31 +154,6 @@ class TSDataset:
         if np.ndim(i) == 0 and not isinstance(i, slice): return tuple(o[0] for o in self[[i]])
         return self.typed(self.fetch(self.rows[i]))
 
-    def fetch(self, rows):
-        "Plain tensors of some `rows` of `X`: series `[bs, c_in, sl]`, lengths `[bs]` if there are any, and targets"
-        return self.read(rows) if self.y is None else (*self.read(rows), torch.from_numpy(self._y[rows]))
-
-    def read(self, rows):
-        "Series and, if there are any, lengths; zeros in the padding, whatever stood there"
-        x = torch.from_numpy(np.asarray(self.X[rows], np.float32))           # [bs, c_in, sl]
-        _forget_pages(self.X)
-        if not self.has_lengths: return (x,)
-        lengths = torch.from_numpy(self.lengths[rows])           # [bs]
-        if self.cut: x = x[..., :lengths.max()]
-        return x.masked_fill_(padded_steps(lengths, x.shape[-1]), 0), lengths
-
-    def typed(self, b):
-        "The plain tensors of a batch as the types by which fastai's transforms know them"
-        types = TSTensor, *([TSLengths] if self.has_lengths else []), type(self.y)
-        return tuple(o.as_subclass(t) for o,t in zip(b, types))
-
-    def chunks(self,
-        n_bytes=2**22, # how much of `X` to read at once
-    ):
-        "All of it a piece at a time, in the order of its rows: tuples of series and, if there are any, lengths"
-        step = max(1, n_bytes // (self.X.dtype.itemsize * self.vars * self.len))
-        return (self[i:i+step][:self.n_inp] for i in range(0, len(self), step))
-
     @property
     def has_lengths(self): return self.lengths is not None
     @property
@@ -189,21 +164,60 @@ class TSDataset:
     def len(self): return self.X.shape[2]
     c, d, vocab, loss_func = (property(lambda self, k=k: getattr(self.targets, k)) for k in ('c', 'd', 'vocab', 'loss_func'))
 
-    def subset(self, places): return type(self)(self.X, self.y, self.rows[places], self.targets, self.lengths, self.cut, self.split_idx)
-    @property
-    def items(self): return SimpleNamespace(iloc=_Places(self))  # fastai's interpretation picks series by dl.items.iloc[places]
-    def new(self, X, y=None, lengths=None): return type(self)(X, y, None, self.targets, lengths, self.cut)
-    def new_empty(self): return self.new(np.empty((0, self.vars, self.len), np.float32), lengths=self.lengths[:0] if self.has_lengths else None)
-    def decode(self, o, full=True):
-        "The series cut to its length, and the label or target in its own form"
-        x = o[0][:, :o[1]] if self.has_lengths else o[0]
-        return (x, *o[1:self.n_inp], *(self.targets.decode(t) for t in o[self.n_inp:]))
+# %% ../../nbs/12_data.loaders.ipynb #50b59eff
+@patch
+def read(self:TSDataset, rows):
+    "Some `rows` of `X`: series `[bs, c_in, sl]` and, if there are any, lengths `[bs]`; zeros in the padding, whatever stood there"
+    x = torch.from_numpy(np.asarray(self.X[rows], np.float32))
+    _forget_pages(self.X)
+    if not self.has_lengths: return (x,)
+    lengths = torch.from_numpy(self.lengths[rows])
+    if self.cut: x = x[..., :lengths.max()]
+    return x.masked_fill_(padded_steps(lengths, x.shape[-1]), 0), lengths
+
+@patch
+def fetch(self:TSDataset, rows):
+    "A batch as plain tensors: what `read` gives, and the targets"
+    return self.read(rows) if self.y is None else (*self.read(rows), torch.from_numpy(self._y[rows]))
+
+@patch
+def typed(self:TSDataset, b):
+    "The plain tensors of a batch as the types by which fastai's transforms know them"
+    types = TSTensor, *([TSLengths] if self.has_lengths else []), type(self.y)
+    return tuple(o.as_subclass(t) for o,t in zip(b, types))
+
+# %% ../../nbs/12_data.loaders.ipynb #a3cbfb8b
+@patch
+def chunks(self:TSDataset,
+    n_bytes=2**22, # how much of `X` to read at once
+):
+    "All of it in pieces, in the order of its rows: tuples of series and, if there are any, lengths"
+    step = max(1, n_bytes // (self.X.dtype.itemsize * self.vars * self.len))
+    return (self[i:i+step][:self.n_inp] for i in range(0, len(self), step))
+
+@patch
+def new(self:TSDataset, X, y=None, lengths=None): return type(self)(X, y, None, self.targets, lengths, self.cut)
+@patch
+def new_empty(self:TSDataset):
+    return self.new(np.empty((0, self.vars, self.len), np.float32), lengths=self.lengths[:0] if self.has_lengths else None)
+@patch
+def subset(self:TSDataset, places):
+    return type(self)(self.X, self.y, self.rows[places], self.targets, self.lengths, self.cut, self.split_idx)
+
+@patch
+def decode(self:TSDataset, o, full=True):
+    "The series cut to its length, and the label or target in its own form"
+    x = o[0][:, :o[1]] if self.has_lengths else o[0]
+    return (x, *o[1:self.n_inp], *(self.targets.decode(t) for t in o[self.n_inp:]))
 
 # %% ../../nbs/12_data.loaders.ipynb #45c1c174
 class _Places:
     "`self[places]` is a dataset of some of the series of `ds`"
     def __init__(self, ds): self.ds = ds
     def __getitem__(self, places): return self.ds.subset(places)
+
+@patch(as_prop=True)
+def items(self:TSDataset): return SimpleNamespace(iloc=_Places(self))  # fastai's interpretation picks series by dl.items.iloc[places]
 
 # %% ../../nbs/12_data.loaders.ipynb #1c1ef4bf
 def _forget_pages(
@@ -228,45 +242,54 @@ class TSDataLoader(TfmdDL):
         return rng.permutation(idxs) if self.weights is None else rng.choice(idxs, len(idxs), p=self.weights)
     def create_batches(self, samps): return (self.dataset[np.array(places)] for places in self.chunkify(samps))
     def __iter__(self): return (self._finish(k, b) for k,b in enumerate(super().__iter__() if self.fake_l.num_workers else self._batches()))
-    def _batches(self):
-        "What fastai's loader does where there are no workers to share the batches among"
-        self.randomize()
-        self.before_iter()
-        ds, self._DataLoader__idxs = self.dataset, np.asarray(self.get_idxs())
-        rows, elsewhere = ds.rows[self._DataLoader__idxs], self.device not in (None, torch.device('cpu'))
-        for i in range(0, len(self) * self.bs, self.bs):
-            b = ds.fetch(rows[i:i+self.bs])
-            if elsewhere: b = to_device(b, self.device)
-            yield self.after_batch(ds.typed(b)) if self.after_batch.fs else b
-        self.after_iter()
-    def _finish(self, k, b):
-        "Batch number `k` as plain tensors, the padding zero again after the transforms; raises `ValueError` for NaN and inf"
-        if self.after_batch.fs:
-            x, *rest = (o.as_subclass(torch.Tensor) for o in b)
-            b = (x.masked_fill(padded_steps(rest[0], x.shape[2]), 0) if self.dataset.has_lengths else x, *rest)
-        if not isfinite(b[0].sum().item()): self._refuse_bad_values(b[0], k)
-        return b
-    def _refuse_bad_values(self, x, k):
-        bad = (~x.isfinite()).nonzero().tolist()
-        if not bad: return                                       # the sum was too large for float32, no value is
-        (i, c, s), rows = bad[0], self.dataset.rows[list(self.chunkify(self._DataLoader__idxs))[k]]
-        raise ValueError(_bad_value_text(self.dataset.read(rows[i:i+1])[0][0].numpy(), rows[i], c, s, x[i,c,s].item()))
-
     @property
-    def vars(self): return self._shape[0]
+    def vars(self): return self._shape()[0]
     @property
-    def len(self): return self._shape[1]
-    @property
-    def _shape(self):
-        "Variables and steps that come out of the transforms"
-        ds = self.dataset
-        b = (TSTensor(torch.zeros(1, ds.vars, ds.len)), *([TSLengths(torch.tensor([ds.len]))] if ds.has_lengths else []))
-        for tfm in self.after_batch.fs: b = tfm(to_device(b, self.device or 'cpu'), split_idx=1)
-        return tuple(b[0].shape[1:])
+    def len(self): return self._shape()[1]
     def _pre_show_batch(self, b, max_n=9):
         "As in fastai; what is shown is chosen by the type of the series, with lengths or without"
         x, y, samples = super()._pre_show_batch(b, max_n)
         return detuplify(x[:1]) if self.dataset.has_lengths else x, y, samples
+
+# %% ../../nbs/12_data.loaders.ipynb #b4d602c4
+@patch
+def _batches(self:TSDataLoader):
+    "What fastai's loader does where there are no workers to share the batches among"
+    self.randomize()
+    self.before_iter()
+    ds, self._DataLoader__idxs = self.dataset, np.asarray(self.get_idxs())       # where fastai's loader keeps them too
+    rows, elsewhere = ds.rows[self._DataLoader__idxs], self.device not in (None, torch.device('cpu'))
+    for i in range(0, len(self) * self.bs, self.bs):
+        b = ds.fetch(rows[i:i+self.bs])
+        if elsewhere: b = to_device(b, self.device)
+        yield self.after_batch(ds.typed(b)) if self.after_batch.fs else b
+    self.after_iter()
+
+# %% ../../nbs/12_data.loaders.ipynb #c2a90480
+@patch
+def _finish(self:TSDataLoader, k, b):
+    "Batch number `k` as plain tensors, the padding zero again after the transforms; raises `ValueError` for NaN and inf"
+    if self.after_batch.fs:
+        x, *rest = (o.as_subclass(torch.Tensor) for o in b)
+        b = (x.masked_fill(padded_steps(rest[0], x.shape[2]), 0) if self.dataset.has_lengths else x, *rest)
+    if not isfinite(b[0].sum().item()): self._refuse_bad_values(b[0], k)
+    return b
+
+@patch
+def _refuse_bad_values(self:TSDataLoader, x, k):
+    bad = (~x.isfinite()).nonzero().tolist()
+    if not bad: return                                           # the sum was too large for float32, no value is
+    (i, c, s), rows = bad[0], self.dataset.rows[list(self.chunkify(self._DataLoader__idxs))[k]]
+    raise ValueError(_bad_value_text(self.dataset.read(rows[i:i+1])[0][0].numpy(), rows[i], c, s, x[i,c,s].item()))
+
+# %% ../../nbs/12_data.loaders.ipynb #e32af9e6
+@patch
+def _shape(self:TSDataLoader):
+    "Variables and steps that come out of the transforms"
+    ds = self.dataset
+    b = (TSTensor(torch.zeros(1, ds.vars, ds.len)), *([TSLengths(torch.tensor([ds.len]))] if ds.has_lengths else []))
+    for tfm in self.after_batch.fs: b = tfm(to_device(b, self.device or 'cpu'), split_idx=1)
+    return tuple(b[0].shape[1:])
 
 # %% ../../nbs/12_data.loaders.ipynb #477b586a
 def _check_known(kwargs):

@@ -100,8 +100,8 @@ class _TSScale(TSTransform):
         self.shift,self.scale = ifnone(self.shift, shift),ifnone(self.scale, scale)
     def encode(self, x, lengths):
         shift, scale = self._numbers(self._summary(_mark_padding(x, lengths), self._dims)) if self.by_sample else (self.shift, self.scale)
-        return (x - shift) / scale
-    def undo(self, x, lengths): return x if self.by_sample else x * self.scale + self.shift
+        return (x - shift.to(x.device)) / scale.to(x.device)
+    def undo(self, x, lengths): return x if self.by_sample else x * self.scale.to(x.device) + self.shift.to(x.device)    # predictions are decoded on the CPU
 
 # %% ../../nbs/11_data.transforms.ipynb #fa13682b
 def _moments(x, dims):
@@ -200,7 +200,7 @@ class TSImpute(TSTransform):
         if self.mean is None: self.mean = reduce(_merge_moments, (_moments(p, (0, 2)) for p in pieces))[1].float()
     def encode(self, x, lengths):
         filled = _forward_fill(x) if self.how == 'forward' else x
-        filled = filled.where(~filled.isnan(), self.mean)
+        filled = filled.where(~filled.isnan(), self.mean.to(x.device))
         return torch.cat([filled, x.isnan().to(x.dtype)], 1) if self.indicator else filled
     def undo(self, x, lengths):
         if not self.indicator: return x
