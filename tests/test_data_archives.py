@@ -66,7 +66,7 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setattr('tsai_rnnattn.data.ucr.download_dataset', partial(download_dataset, wait=0))
     return tmp_path/'cache'
 
-@pytest.mark.parametrize('folder', ('', 'Toy/'))
+@pytest.mark.parametrize('folder', ('', 'Toy/', 'archive/of/many/'))
 def test_download_once_then_from_the_cache(cache, folder):
     with Server(toy_zip(folder=folder)) as server:
         X, y, X_test, y_test = get_UCR_data('Toy', urls=[server.url])
@@ -91,6 +91,12 @@ def test_never_half_a_dataset(cache):
     with Server((WHOLE, 100)) as server, pytest.raises(ConnectionError) as e: get_UCR_data('Toy', urls=[server.url])
     assert len(server.asked) == 3
     for said in ('broke off after 100 of', 'by hand', str(cache/'Toy'/'Toy_TRAIN.ts'), 'TSAI_RNNATTN_DATA', server.url): assert said in str(e.value)
+    assert list(cache.iterdir()) == []
+
+def test_a_zip_file_with_half_a_dataset(cache):
+    half = BytesIO()
+    with zipfile.ZipFile(half, 'w') as z: z.writestr('Toy_TRAIN.ts', HEADER + CASES)
+    with Server(half.getvalue()) as server, pytest.raises(ConnectionError, match='only half of a dataset'): get_UCR_data('Toy', urls=[server.url])
     assert list(cache.iterdir()) == []
 
 def test_no_network(cache):

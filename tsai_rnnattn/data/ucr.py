@@ -110,9 +110,10 @@ def _folders(path=None):
 # %% ../../nbs/10_data.ucr.ipynb #948b4389
 def _parts(
     folder:Path, # the folder of one dataset
+    name:str=None, # what it is called; None is as its folder
 ):
     "Its files for training and test; None if it has neither; raises `FileNotFoundError` if one is missing"
-    found = [next((p for s in _formats if (p := folder/f'{folder.name}_{part}{s}').exists()), None) for part in ('TRAIN', 'TEST')]
+    found = [next((p for s in _formats if (p := folder/f'{name or folder.name}_{part}{s}').exists()), None) for part in ('TRAIN', 'TEST')]
     if found == [None, None]: return None
     if None in found: raise FileNotFoundError(f"{folder} holds only half of a dataset, {found[0] or found[1]}: expected a _TRAIN and a _TEST file")
     return found
@@ -141,9 +142,7 @@ def _find(name, path=None, urls=archive_urls, names=None):
     if not re.fullmatch(r'[\w-]+', str(name)): raise ValueError(f"dataset {name!r}: expected a name of letters, digits, - and _")
     if (files := _here(name, path)): return files
     if names: _check_name(name, names())
-    return _parts(download_dataset(name, _cache(), lambda folder: [_read(p) for p in _named_parts(folder, name)], urls))
-
-def _named_parts(folder, name): return [next(folder.glob(f'{name}_{part}.ts')) for part in ('TRAIN', 'TEST')]
+    return _parts(download_dataset(name, _cache(), lambda folder: [_read(p) for p in _parts(folder, name)], urls))
 
 # %% ../../nbs/10_data.ucr.ipynb #ff14e9cf
 def stack_series(
