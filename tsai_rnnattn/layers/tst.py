@@ -5,9 +5,11 @@
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/21_layers.tst.ipynb #655ad931
+# %% ../../nbs/21_layers.tst.ipynb #5ea8564e
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import Function
 
 from ..core import check_dropouts, check_sizes, get_activation_fn
 from .attention import _MultiHeadAttention, _expand_mask, _restrict
@@ -46,6 +48,46 @@ class _StepBatchNorm(nn.Module):
         real:Tensor|None=None, # padding mask: bool [bs, sl], True = real step
     ): return _norm_steps(self._modules['1'], x, real, self.training)
 
+# %% ../../nbs/21_layers.tst.ipynb #d53e1592
+def _keep_mask(
+    x:Tensor, # any shape
+    cut:int, # values in 2**16 to leave out
+):
+    "Bytes of the shape of `x`, 0 with probability `cut / 2**16`, else 1"
+    n = x.numel()
+    bits = torch.empty(-(-n // 4), dtype=torch.int64, device=x.device).random_(-2**63, None)
+    keep = bits.view(torch.int16)[:n] >= cut - 2**15
+    return keep.view(torch.uint8).view(x.shape)                  # torch turns bytes into floats twice as fast as booleans
+
+# %% ../../nbs/21_layers.tst.ipynb #2522a659
+class _MaskedScale(Function):
+    "`x` where a random mask keeps it, scaled so that the mean stays; else 0"
+    @staticmethod
+    def forward(ctx, x, p):
+        cut = min(round(p * 2**16), 2**16 - 1)                   # at least one value in 2**16 stays, as p < 1
+        keep = _keep_mask(x, cut)
+        ctx.save_for_backward(keep)
+        ctx.scale = 2**16 / (2**16 - cut)
+        return keep.to(x.dtype).mul_(x).mul_(ctx.scale)
+
+    @staticmethod
+    def backward(ctx, grad):
+        keep, = ctx.saved_tensors
+        return keep.to(grad.dtype).mul_(grad).mul_(ctx.scale), None
+
+# %% ../../nbs/21_layers.tst.ipynb #9257ddb3
+class _Dropout(nn.Dropout):
+    "`nn.Dropout` that adds a residual; on a CPU with masks that cost little, and `p` to the nearest 2**-16"
+    def forward(self,
+        x:Tensor, # any shape
+        residual:Tensor|None=None, # added to what is left of `x`
+    ):
+        "`x` with some of it zeroed and the rest scaled while training, plus `residual`"
+        if not (self.training and self.p): return x if residual is None else x + residual
+        fast = x.device.type == 'cpu' and not torch.compiler.is_compiling()
+        dropped = _MaskedScale.apply(x, self.p) if fast else F.dropout(x, self.p)
+        return dropped if residual is None else dropped.to(torch.promote_types(x.dtype, residual.dtype)).add_(residual)
+
 # %% ../../nbs/21_layers.tst.ipynb #0cc683f3
 def _head_size(
     size:int|None, # what the user asked for
@@ -82,10 +124,10 @@ class _TSTEncoderLayer(nn.Module):
         check_dropouts(dropout=dropout)
         self.q_len = q_len
         self.self_attn = _MultiHeadAttention(d_model, n_heads, _head_size(d_k, d_model, n_heads), _head_size(d_v, d_model, n_heads))
-        self.dropout_attn = nn.Dropout(dropout)
+        self.dropout_attn = _Dropout(dropout)
         self.batchnorm_attn = _StepBatchNorm(d_model)
-        self.ff = nn.Sequential(nn.Linear(d_model, d_ff), get_activation_fn(activation), nn.Dropout(dropout), nn.Linear(d_ff, d_model))
-        self.dropout_ffn = nn.Dropout(dropout)
+        self.ff = nn.Sequential(nn.Linear(d_model, d_ff), get_activation_fn(activation), _Dropout(dropout), nn.Linear(d_ff, d_model))
+        self.dropout_ffn = _Dropout(dropout)
         self.batchnorm_ffn = _StepBatchNorm(d_model)
 
     def forward(self,
@@ -99,8 +141,8 @@ class _TSTEncoderLayer(nn.Module):
             raise ValueError(f"expected [bs, q_len={self.q_len}, d_model], got {list(src.shape)}: build the layer with q_len={src.shape[1]}")
         mask = _with_padding(mask, real, self.self_attn.n_heads)
         attended, _ = self.self_attn(src, src, src, mask, need_weights=False, is_causal=is_causal)
-        src = self.batchnorm_attn(src + self.dropout_attn(attended), real)
-        return self.batchnorm_ffn(src + self.dropout_ffn(self.ff(src)), real)
+        src = self.batchnorm_attn(self.dropout_attn(attended, residual=src), real)
+        return self.batchnorm_ffn(self.dropout_ffn(self.ff(src), residual=src), real)
 
 # %% ../../nbs/21_layers.tst.ipynb #44b3f222
 class _TSTEncoder(nn.Module):

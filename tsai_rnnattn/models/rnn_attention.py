@@ -41,7 +41,8 @@ class _RNNAttentionPlus_Backbone(nn.Module):
         bs, _, sl = x.shape
         real = None if lengths is None else padding_mask(check_lengths(lengths, bs, sl).to(x.device), sl)    # [bs, sl]
         steps = recurrent_steps(self.rnn, x.to(self.rnn.weight_ih_l0.dtype).transpose(1, 2), lengths)        # [bs, sl, d_model]
-        return self.encoder(steps, real=real, is_causal=self.causal).transpose(1, 2)                         # [bs, d_model, sl]
+        features = self.encoder(steps, real=real, is_causal=self.causal)
+        return features.transpose(1, 2).contiguous()             # [bs, d_model, sl]; the head's activation is slow on a strided tensor
 
 # %% ../../nbs/31_models.rnn_attention.ipynb #e5b159b1
 def _rnn_attention_head(d_model, c_out, seq_len, act, d, fc_dropout, y_range, use_bn, flatten):
