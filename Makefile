@@ -1,10 +1,11 @@
 # make demo   install into .venv, then train a GRU + attention model on BasicMotions
 # make test   everything that must hold: exported code, clean notebooks, README, every notebook, pytest
+# make bench  speed and memory beside tsai 1.0.1, into benchmarks/results (about 25 minutes on a quiet machine)
 # make export the package and README.md from the notebooks
 PYTHON ?= python3
 BIN := .venv/bin
 .DELETE_ON_ERROR:
-.PHONY: help venv venv-dev demo test check-export check-clean check-readme readme export clean
+.PHONY: help venv venv-dev demo test bench check-export check-clean check-readme readme export clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -27,6 +28,14 @@ demo: venv
 test: check-export check-clean check-readme
 	$(BIN)/nbdev_test
 	$(BIN)/python -m pytest tests/
+
+bench: .venv-bench/.installed
+	.venv-bench/bin/python -m benchmarks $(BENCH_ARGS)
+
+.venv-bench/.installed: settings.ini constraints.txt setup.py pyproject.toml
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install -c constraints.txt . tsai==1.0.1
+	touch $@
 
 # What nbdev makes of the notebooks in a copy without exports must be what is committed: nothing stale, nothing left over.
 check-export: venv-dev

@@ -1,0 +1,46 @@
+"Memory that one step adds to a process, each measured in a process of its own (Linux)"
+import re
+import subprocess
+import sys
+
+import torch
+from fastcore.script import call_parse
+
+from benchmarks.common import STEPS, batch, build
+
+
+def resident(field): return int(re.search(rf'{field}:\s+(\d+)', open('/proc/self/status').read())[1]) * 1024    # bytes
+
+def added_peak(library, cell, work, steps):
+    "Bytes that a step adds at its peak to what imports, the model, the batch and a step of 8 steps have taken"
+    STEPS[work](build(library, cell, 8), *batch(8))
+    model, xy = build(library, cell, steps), batch(steps)
+    with open('/proc/self/clear_refs', 'w') as f: f.write('5')           # the peak starts again from here
+    before = resident('VmRSS')
+    STEPS[work](model, *xy)
+    return resident('VmHWM') - before
+
+def in_fresh_process(library, cell, work, steps, threads):
+    args = [f'--{k}={v}' for k,v in dict(library=library, cell=cell, work=work, steps=steps, threads=threads).items()]
+    out = subprocess.run([sys.executable, '-m', 'benchmarks.memory', *args], check=True, capture_output=True, text=True).stdout
+    return dict(work=f'memory {work}', cell=cell, steps=steps, library=library, value=int(out.split()[-1]), rounds=1, unit='B')
+
+def measure(lengths=(60, 150, 500, 1000), long=(2000, 4000), works=tuple(STEPS), threads=2):
+    "A GRU model of both libraries at `lengths`, ours at the `long` ones too"
+    for work in works:
+        for steps in (*lengths, *long):
+            for library in ('tsai', 'ours')[steps in long:]: yield in_fresh_process(library, 'GRU', work, steps, threads)
+
+def scores_bytes(steps, bs=32, n_heads=16): return 4 * bs * n_heads * steps**2     # one float32 [bs, n_heads, sl, sl]
+
+@call_parse
+def main(
+    library:str='ours', # ours or tsai
+    cell:str='GRU', # RNN, LSTM or GRU
+    work:str='train', # train or infer
+    steps:int=500, # steps in the series
+    threads:int=2, # threads of torch
+):
+    "Print the bytes that one step adds"
+    torch.set_num_threads(threads)
+    print(added_peak(library, cell, work, steps))
