@@ -65,7 +65,7 @@ export: venv-dev
 	$(MAKE) --no-print-directory readme
 
 clean:
-	rm -rf .venv demo build dist *.egg-info
+	rm -rf .venv .venv-bench demo build dist *.egg-info
 
 define README_PY
 import re, nbformat

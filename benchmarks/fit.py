@@ -1,31 +1,15 @@
 "Seconds of one epoch of `Learner.fit` with validation, each library with its own loaders, on real data"
-import os
 from functools import partial
-from importlib.util import find_spec
-from pathlib import Path
 
-import numpy as np
 import torch
 from fastcore.script import call_parse
 
 from benchmarks.common import interleave, models, shim_torchvision
+from tsai_rnnattn.data.ucr import get_UCR_data, list_datasets
 
-ENV = 'TSAI_RNNATTN_DATA'
-
-
-def find(name):
-    "The folder with the two .ts files of `name`: below $TSAI_RNNATTN_DATA, or inside sktime; None where neither has it"
-    folders = [Path(os.environ[ENV])] if ENV in os.environ else []
-    folders.append(Path(find_spec('sktime').origin).parent/'datasets'/'data')
-    return next((f/name for f in folders if (f/name/f'{name}_TRAIN.ts').exists()), None)
-
-def read(folder):
-    "`X` [n, c_in, sl], labels, and the rows of each split"
-    from sktime.datasets import load_from_tsfile
-    parts = [load_from_tsfile(str(folder/f'{folder.name}_{p}.ts'), return_data_type='numpy3d') for p in ('TRAIN', 'TEST')]
-    X, y = (np.concatenate(o) for o in zip(*parts))
-    n = len(parts[0][0])
-    return X.astype(np.float32), y, (list(range(n)), list(range(n, len(X))))
+def here(name):
+    "Is the dataset on this machine? Nothing is downloaded"
+    return name in set(list_datasets().name)
 
 def learner(library, X, y, splits, bs):
     "A GRUAttentionPlus `Learner`: whole training split, standardised by variable, no metrics"
@@ -47,14 +31,14 @@ def epoch(learn):
 
 def measure(names=('FaceAll', 'NATOPS', 'BasicMotions'), repeats=5, budget=60., bs=64):
     for name in names:
-        if (folder := find(name)) is None: continue
-        data = read(folder)
+        if not here(name): continue
+        data = get_UCR_data(name, split_data=False)
         works = {lib: partial(epoch, learner(lib, *data, bs)) for lib in ('tsai', 'ours')}
         for row in interleave(works, repeats, budget): yield dict(work=f'epoch {name}', cell='GRU', steps=data[0].shape[2], **row)
 
 @call_parse
 def main(
-    name:str='BasicMotions', # a dataset, as the folder below $TSAI_RNNATTN_DATA or in sktime
+    name:str='BasicMotions', # a dataset, in one of the folders of $TSAI_RNNATTN_DATA or in sktime
     repeats:int=5, # epochs of each library
     threads:int=2, # threads of torch
 ):

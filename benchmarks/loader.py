@@ -1,6 +1,6 @@
 """What an epoch of the loader costs, beside slicing the same batches from a tensor, torch's DataLoader and fastai's own.
 
-    python benchmarks/loader.py
+    .venv/bin/python -m benchmarks.loader
 
 All are timed in turn, eleven rounds of it, on one core and without transforms; the median is shown, in milliseconds for an epoch and as a
 multiple of slicing. What the loader does besides slicing: fastai's hooks, and a look for NaN and inf in each batch.

@@ -3,7 +3,11 @@ from fastai.basics import *
 from fastai.callback.all import *
 
 from .core import *
+from .data.augment import *
+from .data.download import *
+from .data.frames import *
 from .data.loaders import *
+from .data.targets import *
 from .data.transforms import *
 from .data.ucr import *
 from .interpret import *
