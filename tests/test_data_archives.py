@@ -17,7 +17,7 @@ from tsai_rnnattn.data.transforms import TSImpute, TSStandardize
 from tsai_rnnattn.data.ucr import get_regression_data, get_UCR_data, list_datasets
 from tsai_rnnattn.models.rnn_attention import GRUAttentionPlus, LSTMAttentionPlus, RNNAttentionPlus
 
-# cases to train, cases to test, variables, shortest, longest, classes: as the archives' own pages have them
+# cases to train, cases to test, variables, shortest, longest, classes
 SHIPPED = dict(ACSF1=(100,100,1,1460,1460,10), ArrowHead=(36,175,1,251,251,3), BasicMotions=(40,40,6,100,100,4), GunPoint=(50,150,1,150,150,2),
     ItalyPowerDemand=(67,1029,1,24,24,2), JapaneseVowels=(270,370,12,7,29,9), OSULeaf=(200,242,1,427,427,6), PLAID=(537,537,1,100,1344,11))
 
@@ -162,7 +162,7 @@ def test_broken_files_are_named_with_their_line(tmp_path, text, says):
     (tmp_path/'Toy'/'Toy_TEST.ts').write_text(text)
     with pytest.raises(ValueError, match=f'Toy_TEST.ts, {says}'): get_UCR_data('Toy', path=tmp_path)
 
-# the archives' own figures: cases to train and to test, variables, longest series, classes (0 for regression)
+# cases to train and to test, variables, longest series, classes (0 for regression)
 ARCHIVE = dict(ArticularyWordRecognition=(275,300,9,144,25), BME=(30,150,1,128,3), Beef=(30,30,1,470,5), CBF=(30,900,1,128,3),
     Chinatown=(20,343,1,24,2), Coffee=(28,28,1,286,2), DodgerLoopWeekend=(20,138,1,288,2), ECG200=(100,100,1,96,2), ERing=(30,270,4,65,6),
     Epilepsy=(137,138,3,206,4), FaceAll=(560,1690,1,131,14), FaceFour=(24,88,1,350,4), GesturePebbleZ1=(132,172,1,455,6),
