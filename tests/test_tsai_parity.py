@@ -1,7 +1,7 @@
 """Checkpoints of tsai 1.0.1 load with strict=True and give the same outputs.
 
 `test_outputs_recorded_from_tsai` needs no tsai: it compares with outputs that tsai gave, in tsai_1.0.1_outputs.json. To make that file
-again, in an environment that has tsai: `python tests/test_tsai_parity.py`. The other tests run there too, beside tsai itself."""
+again, in an environment that has tsai: `python -m tests.test_tsai_parity`. The other tests run there too, beside tsai itself."""
 import json
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from benchmarks.common import models
 from tsai_rnnattn.models import rnn_attention as ours
 
 NAMES = ('RNNAttentionPlus', 'LSTMAttentionPlus', 'GRUAttentionPlus')
@@ -45,21 +46,10 @@ def test_outputs_recorded_from_tsai(name, i):
     assert_close(got, want, atol=1e-5, rtol=0)
 
 
-def import_tsai():
-    "tsai's module; a CPU build of torch lacks the operators that torchvision, which tsai imports, wants to see"
-    try: import torchvision  # noqa: F401
-    except RuntimeError as e:
-        if 'torchvision::nms' not in str(e): raise
-        global _lib                                                                           # the definitions last as long as this object
-        _lib = torch.library.Library('torchvision', 'FRAGMENT')
-        for op in ('nms', 'qnms'): _lib.define(f'{op}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
-    from tsai.models import RNNAttentionPlus
-    return RNNAttentionPlus
-
 @pytest.fixture(scope='module')
 def tsai():
     if find_spec('tsai') is None: pytest.skip('tsai is not installed: pip install tsai==1.0.1 beside this library to compare with it')
-    return import_tsai()
+    return models('tsai')
 
 @pytest.mark.parametrize('case', CASES, ids=str)
 @pytest.mark.parametrize('name', NAMES)
@@ -88,5 +78,5 @@ def test_tsai_defaults(tsai, name):
 
 
 if __name__ == '__main__':
-    made = dict(made_with=f'tsai 1.0.1, torch {torch.__version__}', cases=CASES, outputs=outputs(import_tsai()))
+    made = dict(made_with=f'tsai 1.0.1, torch {torch.__version__}', cases=CASES, outputs=outputs(models('tsai')))
     RECORD.write_text(json.dumps(made) + '\n')
