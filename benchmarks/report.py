@@ -85,6 +85,7 @@ def page(rows, machine):
              'Batches of 32 series of 9 variables, default settings. Seconds are medians of interleaved rounds; `floor` is the bare recurrent network, '
              "torch's fused attention and the linear layers.",
              '## Figures to reach', table(['work', 'measured', 'at least', 'goal', ''], [goal_line(*o) for o in goals(figures)])]
+    parts += ['What was tried to reach them, and what it gave, stands in [the README](../README.md#what-was-tried).']
     titles = dict(train='Training step', infer='Inference step')
     for work in figures.works():
         if work == 'import' or work.startswith('epoch'): continue

@@ -113,6 +113,15 @@ BAD = [(dict(n_heads=0), 'n_heads=0'), (dict(n_heads=-1), 'n_heads=-1'), (dict(n
 def test_bad_settings_are_refused(M, kw, says):
     with pytest.raises(ValueError, match=says): M(3, 2, 7, **{**SMALL, **kw})
 
+@each_model
+@pytest.mark.parametrize('sizes,says', [((0,2,7), 'c_in=0'), ((3,0,7), 'c_out=0'), ((3,-2,7), 'c_out=-2'), ((3,2,0), 'seq_len=0'), ((3,2.,7), 'c_out=2.0')], ids=str)
+def test_bad_sizes_are_refused(M, sizes, says):
+    with pytest.raises(ValueError, match=says): M(*sizes, **SMALL)
+
+@pytest.mark.parametrize('act', ['relu', 'ReLU', 'GELU', 'tanh', nn.SiLU, nn.PReLU(), 'leakyrelu'], ids=str)
+def test_activations_by_name_in_any_case_class_or_instance(act):
+    assert GRUAttentionPlus(3, 2, 7, act=act, **SMALL)(series()).isfinite().all()
+
 @pytest.mark.parametrize('shape,says', [((5,4,7), 'c_in=4'), ((5,3,8), 'seq_len=8'), ((5,7,3), r'x.transpose\(1, 2\)'), ((3,7), r'x\[None\]'), ((1,5,3,7), 'three axes')])
 @each_model
 def test_batches_that_do_not_fit_are_refused(M, shape, says):
