@@ -25,8 +25,9 @@ venv-dev: .venv/.installed-dev
 demo: venv
 	$(BIN)/python -m tsai_rnnattn.demo
 
+# One notebook at a time: torch's threads in two at once wait for each other, and take several times as long on two cores.
 test: check-export check-clean check-readme
-	$(BIN)/nbdev_test
+	$(BIN)/nbdev_test --n_workers 1
 	$(BIN)/python -m pytest tests/
 
 bench: .venv-bench/.installed
