@@ -7,10 +7,6 @@ from fastcore.script import call_parse
 from benchmarks.common import interleave, models, shim_torchvision
 from tsai_rnnattn.data.ucr import get_UCR_data, list_datasets
 
-def here(name):
-    "Is the dataset on this machine? Nothing is downloaded"
-    return name in set(list_datasets().name)
-
 def learner(library, X, y, splits, bs):
     "A GRUAttentionPlus `Learner`: whole training split, standardised by variable, no metrics"
     import fastai.callback.all  # noqa: F401, for no_bar
@@ -30,8 +26,9 @@ def epoch(learn):
     with learn.no_bar(), learn.no_logging(): learn.fit(1, 1e-4)
 
 def measure(names=('FaceAll', 'NATOPS', 'BasicMotions'), repeats=5, budget=60., bs=64):
+    here = set(list_datasets().name)                                       # nothing is downloaded
     for name in names:
-        if not here(name): continue
+        if name not in here: continue
         data = get_UCR_data(name, split_data=False)
         works = {lib: partial(epoch, learner(lib, *data, bs)) for lib in ('tsai', 'ours')}
         for row in interleave(works, repeats, budget): yield dict(work=f'epoch {name}', cell='GRU', steps=data[0].shape[2], **row)

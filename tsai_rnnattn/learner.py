@@ -26,6 +26,12 @@ def check_finite(
     raise ValueError(f"the training batch holds {x[i,c,s]} in sample {i}, variable {c}, step {s} ({bad.sum()} such values in all): "
                      "drop or fill such values before the batch reaches the model, or they would spread to all its weights")
 
+# %% ../nbs/40_learner.ipynb #30dabe36
+def _lengths_among(inputs, bs):
+    "The first of `inputs` if it can be the lengths of `bs` series, else None"
+    found = inputs and torch.is_tensor(inputs[0]) and inputs[0].dtype == torch.int64 and inputs[0].shape == (bs,)
+    return inputs[0] if found else None
+
 # %% ../nbs/40_learner.ipynb #b9e1051c
 class CheckFiniteCallback(Callback):
     "Raise `ValueError` before a training batch whose series or targets hold NaN or inf reaches the model"
@@ -33,7 +39,7 @@ class CheckFiniteCallback(Callback):
     def before_batch(self):
         if not self.training: return
         x, *rest = self.xb[0] if isinstance(self.xb[0], (tuple, list)) else self.xb      # ((x, lengths), y) or (x, lengths, y)
-        if torch.is_tensor(x) and x.is_floating_point() and x.ndim == 3: check_finite(x, *rest[:1])
+        if torch.is_tensor(x) and x.is_floating_point() and x.ndim == 3: check_finite(x, _lengths_among(rest, len(x)))
         for y in self.yb:
             if torch.is_tensor(y) and y.is_floating_point() and not y.isfinite().all():
                 raise ValueError(f"the target of sample {(~y.isfinite()).nonzero()[0][0]} of the training batch is not finite: drop such samples")

@@ -84,8 +84,7 @@ def check_dtypes(
 ):
     "It runs as float64 with the same result, and under bfloat16 autocast near it, with finite gradients"
     want = _output(module.eval(), *inputs)
-    double = deepcopy(module).double()(*(i.double() if i.is_floating_point() else i for i in inputs))
-    double = double if isinstance(double, Tensor) else double[0]
+    double = _output(deepcopy(module).double(), *(i.double() if i.is_floating_point() else i for i in inputs))
     assert_close(double.float(), want, atol=1e-4, rtol=1e-4, msg=lambda m: f"float64: {m}")
     with torch.autocast('cpu', torch.bfloat16):
         assert_close(_output(module, *inputs).float(), want, atol=0.1, rtol=0.1, msg=lambda m: f"bfloat16: {m}")
