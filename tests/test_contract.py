@@ -62,6 +62,11 @@ def test_heads_honour_y_range_dropout_and_batch_norm(M, head):
     assert has_bn(M(3, 4, 7, custom_head=lambda *args: flatten_head(*args, use_bn=True), **SMALL))
 
 @each_model
+def test_parts_in_a_plain_sequential_get_lengths(M):
+    model = M(3, 4, 7, custom_head=lambda d_model, c_out, seq_len: nn.Sequential(MeanPool(), nn.Linear(d_model, c_out)), **SMALL)
+    check_padding(model, random_series(5, 3, 7), torch.tensor([7, 1, 6, 2, 7]), any_sl=True)
+
+@each_model
 @pytest.mark.parametrize('causal', (False, True))
 def test_causal(M, causal):
     model = M(3, 4, 7, causal=causal, custom_head=step_head, rnn_layers=2, **SMALL).eval()

@@ -23,7 +23,8 @@ def call_with_lengths(
     x:Tensor, # its input
     lengths:Tensor|None=None, # real steps of each series, int64 [bs]; None: all are real
 ):
-    "`layer(x, lengths)` if there are lengths and its `forward` takes them, else `layer(x)`"
+    "`layer(x, lengths)` if there are lengths and its `forward` takes them, else `layer(x)`; a plain `nn.Sequential` passes them on to its layers"
+    if lengths is not None and type(layer) is nn.Sequential: return Head.forward(layer, x, lengths)
     if lengths is None or 'lengths' not in signature(layer.forward).parameters: return layer(x)
     return layer(x, lengths)
 
