@@ -8,19 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from tsai_rnnattn.layers.attention import _MultiHeadAttention
-from tsai_rnnattn.layers.heads import (AttentionPool, FlattenSteps, LastStep, MaxPool, MeanPool, attention_pool_head, flatten_head,
-                                       last_step_head, lin_nd_head, max_pool_head, mean_pool_head, step_head)
-from tsai_rnnattn.layers.tst import _StepBatchNorm, _TSTEncoder, _TSTEncoderLayer
-from tsai_rnnattn.models.rnn_attention import GRUAttentionPlus, LSTMAttentionPlus, RNNAttentionPlus
-from tsai_rnnattn.testing import check_compile, check_export, check_layer, check_model, check_padding, random_series
+from tests.common import LENGTHS, MODELS, SMALL, each_model
+from tsai_rnnattn.layers.attention import MultiHeadAttention
+from tsai_rnnattn.layers.encoder import TSTEncoder, TSTEncoderLayer
+from tsai_rnnattn.layers.heads import (FlattenSteps, attention_pool_head, flatten_head, last_step_head, lin_nd_head, max_pool_head,
+                                       mean_pool_head, step_head)
+from tsai_rnnattn.layers.norm import StepBatchNorm
+from tsai_rnnattn.layers.pooling import AttentionPool, LastStep, MaxOverTime, MeanPool
+from tsai_rnnattn.models import GRUAttentionPlus
+from tsai_rnnattn.testing import assert_compile, assert_export, assert_layer, assert_model, assert_padding, random_series
 
-MODELS = (RNNAttentionPlus, LSTMAttentionPlus, GRUAttentionPlus)
-SMALL = dict(hidden_size=8, n_heads=2, d_ff=11, encoder_layers=1)
 HEADS = {'default': None, 'flatten': flatten_head, 'last': last_step_head, 'mean': mean_pool_head, 'max': max_pool_head,
          'attention': attention_pool_head, 'step': step_head}
 POOLS = tuple(h for h in HEADS if h not in ('default', 'flatten', 'step'))
-each_model = pytest.mark.parametrize('M', MODELS, ids=lambda m: m.__name__)
 each_head = pytest.mark.parametrize('head', HEADS)
 
 def shape_of(head, d, c_out):
@@ -32,7 +32,7 @@ def shape_of(head, d, c_out):
 @pytest.mark.parametrize('bidirectional,rnn_layers,d', list(product((False, True), (1, 2), (None, 5, (2,3)))))
 def test_models(M, head, bidirectional, rnn_layers, d):
     make = lambda: M(3, 4, 7, d=d, bidirectional=bidirectional, rnn_layers=rnn_layers, custom_head=HEADS[head], **SMALL)
-    check_model(make, 3, 7, shape_of(head, d, 4), any_sl=head in POOLS + ('step',), per_step=head == 'step')
+    assert_model(make, 3, 7, shape_of(head, d, 4), any_sl=head in POOLS + ('step',), per_step=head == 'step')
 
 @each_model
 @each_head
@@ -45,13 +45,13 @@ def test_one_output_drops_the_last_axis_only_with_d(M, head):
 @pytest.mark.parametrize('d,flatten', [(None, False), (7, False), ((7,1), False), (5, True)])
 def test_the_n_dimensional_head_takes_lengths(M, d, flatten):
     model = M(3, 4, 7, d=d, flatten=flatten, bidirectional=True, **SMALL)
-    check_padding(model, random_series(5, 3, 7), torch.tensor([7, 1, 6, 2, 7]), any_sl=d is None)
+    assert_padding(model, random_series(5, 3, 7), LENGTHS, any_sl=d is None)
 
 @each_model
 @each_head
 def test_heads_honour_y_range_dropout_and_batch_norm(M, head):
     build = lambda **kw: M(3, 4, 7, custom_head=HEADS[head], **kw, **SMALL)
-    x, lengths = random_series(5, 3, 7)*100, torch.tensor([7, 1, 6, 2, 7])
+    x, lengths = random_series(5, 3, 7)*100, LENGTHS
     y = build(d=(2,3), y_range=(2, 5))(x, lengths)
     assert 2 <= y.min() and y.max() <= 5
     drops = lambda m: [l.p for l in m.head if isinstance(l, nn.Dropout)]
@@ -64,7 +64,7 @@ def test_heads_honour_y_range_dropout_and_batch_norm(M, head):
 @each_model
 def test_parts_in_a_plain_sequential_get_lengths(M):
     model = M(3, 4, 7, custom_head=lambda d_model, c_out, seq_len: nn.Sequential(MeanPool(), nn.Linear(d_model, c_out)), **SMALL)
-    check_padding(model, random_series(5, 3, 7), torch.tensor([7, 1, 6, 2, 7]), any_sl=True)
+    assert_padding(model, random_series(5, 3, 7), LENGTHS, any_sl=True)
 
 @each_model
 @pytest.mark.parametrize('causal', (False, True))
@@ -74,31 +74,31 @@ def test_causal(M, causal):
     later = torch.cat([x[..., :4], random_series(5, 3, 3, seed=1)], 2)
     same = torch.isclose(model(x), model(later), atol=1e-6).all(-1).all(0)
     assert same.tolist() == ([True]*4 + [False]*3 if causal else [False]*7)
-    check_padding(model, x, torch.tensor([7, 1, 6, 2, 7]), any_sl=True, per_step=True)
+    assert_padding(model, x, LENGTHS, any_sl=True, per_step=True)
 
 @each_model
 @pytest.mark.parametrize('head,any_sl', [('default', False), ('last', True), ('mean', True), ('attention', True), ('step', True)])
 @pytest.mark.parametrize('with_lengths', (False, True))
 def test_export(M, head, any_sl, with_lengths):
     model = M(3, 4, 7, custom_head=HEADS[head], bidirectional=True, **SMALL)
-    check_export(model, random_series(5, 3, 7), torch.tensor([7, 1, 6, 2, 7]) if with_lengths else None, any_sl)
+    assert_export(model, random_series(5, 3, 7), LENGTHS if with_lengths else None, any_sl)
 
 @each_model
 @pytest.mark.parametrize('with_lengths', (False, True))
 def test_compile(M, with_lengths):
     model = M(3, 4, 7, custom_head=attention_pool_head, bidirectional=True, **{**SMALL, 'encoder_dropout': 0.})
-    check_compile(model, random_series(5, 3, 7), *([torch.tensor([7, 1, 6, 2, 7])] if with_lengths else []))
+    assert_compile(model, random_series(5, 3, 7), *([LENGTHS] if with_lengths else []))
 
 @pytest.mark.skipif(shutil.which('g++') is None, reason='the inductor backend needs a C++ compiler')
 def test_compile_with_the_default_backend():
-    check_compile(GRUAttentionPlus(3, 4, 7, **{**SMALL, 'encoder_dropout': 0.}), random_series(5, 3, 7), backend='inductor')
+    assert_compile(GRUAttentionPlus(3, 4, 7, **{**SMALL, 'encoder_dropout': 0.}), random_series(5, 3, 7), backend='inductor')
 
 @each_model
 def test_moves_between_devices(M):
     model, x = M(3, 4, 7, **SMALL), random_series(5, 3, 7)
     assert M(3, 4, 7, **SMALL).to('meta')(x.to('meta')).shape == (5, 4)
-    if not torch.cuda.is_available(): pytest.skip('the rest needs a GPU')
-    want, lengths = model.eval()(x), torch.tensor([7, 1, 6, 2, 7])
+    if not torch.cuda.is_available(): pytest.skip('no GPU here')
+    want, lengths = model.eval()(x), LENGTHS
     gpu = model.cuda()
     torch.testing.assert_close(gpu(x.cuda()).cpu(), want, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(gpu(x.cuda(), lengths.cuda()).cpu(), gpu.cpu()(x, lengths), atol=1e-4, rtol=1e-4)
@@ -107,11 +107,11 @@ def features(sl=7): return random_series(5, 6, sl)                       # [bs, 
 def steps(): return random_series(5, 7, 6)                               # [bs, sl, d_model]
 
 @pytest.mark.parametrize('layer,inputs,shape', [
-    (lambda: _MultiHeadAttention(6, 4, 3, 2), lambda: [steps()]*3, (5, 7, 6)),
-    (lambda: _StepBatchNorm(6), lambda: [steps()], (5, 7, 6)),
-    (lambda: _TSTEncoderLayer(7, 6, 4, d_k=3), lambda: [steps()], (5, 7, 6)),
-    (lambda: _TSTEncoder(None, 6, 2, n_layers=2), lambda: [steps()], (5, 7, 6)),
-    *[(lambda p=p: nn.Sequential(nn.Conv1d(6, 6, 1), p()), lambda: [features()], (5, 6)) for p in (LastStep, MeanPool, MaxPool)],
+    (lambda: MultiHeadAttention(6, 4, 3, 2), lambda: [steps()]*3, (5, 7, 6)),
+    (lambda: StepBatchNorm(6), lambda: [steps()], (5, 7, 6)),
+    (lambda: TSTEncoderLayer(7, 6, 4, d_k=3), lambda: [steps()], (5, 7, 6)),
+    (lambda: TSTEncoder(None, 6, 2, n_layers=2), lambda: [steps()], (5, 7, 6)),
+    *[(lambda p=p: nn.Sequential(nn.Conv1d(6, 6, 1), p()), lambda: [features()], (5, 6)) for p in (LastStep, MeanPool, MaxOverTime)],
     (lambda: AttentionPool(6), lambda: [features()], (5, 6)),
     (lambda: nn.Sequential(nn.Conv1d(6, 6, 1), FlattenSteps(7)), lambda: [features()], (5, 42)),
     (lambda: flatten_head(6, 2, 7, use_bn=True), lambda: [features()], (5, 2)),
@@ -119,7 +119,7 @@ def steps(): return random_series(5, 7, 6)                               # [bs, 
     (lambda: step_head(6, 2), lambda: [features()], (5, 7, 2)),
     (lambda: mean_pool_head(6, 2), lambda: [features()], (5, 2)),
 ])
-def test_layers(layer, inputs, shape): check_layer(layer(), *inputs(), shape=shape)
+def test_layers(layer, inputs, shape): assert_layer(layer(), *inputs(), shape=shape)
 
 FIXED = {M: M(3, 4, 9, bidirectional=True, custom_head=attention_pool_head, **SMALL).eval() for M in MODELS}
 

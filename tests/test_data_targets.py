@@ -1,5 +1,4 @@
 "Targets of every shape through a fastai Learner and back, as numpy arrays."
-import fastai.callback.schedule  # noqa: F401 (gives Learner its fit_one_cycle)
 import matplotlib
 import numpy as np
 import pandas as pd
@@ -9,14 +8,17 @@ from fastai.basics import ClassificationInterpretation, Learner, load_learner, s
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tsai_rnnattn.interpret  # noqa: F401 (draws predictions)
+import tsai_rnnattn.learner  # noqa: F401 (gives Learner its get_X_preds)
+from tests.common import SMALL
+from tsai_rnnattn.checks import check_y
 from tsai_rnnattn.data.augment import TSJitter, TSMixUp, TSTimeWarp
 from tsai_rnnattn.data.loaders import TSDataLoaders
-from tsai_rnnattn.data.targets import check_y, make_targets
+from tsai_rnnattn.data.targets import make_targets
 from tsai_rnnattn.data.transforms import TSClip, TSImpute, TSNormalize, TSRobustScale, TSStandardize
-from tsai_rnnattn.models.rnn_attention import GRUAttentionPlus
+from tsai_rnnattn.models import GRUAttentionPlus
 
 matplotlib.use('agg')
-SMALL = dict(hidden_size=8, n_heads=2, d_ff=11, encoder_layers=1)
 rng = np.random.default_rng(0)
 X = rng.normal(size=(40, 2, 11)).astype(np.float32)
 SPLITS = (range(30), range(30, 40))
@@ -160,11 +162,20 @@ def test_statistics_ignore_padding_gaps_and_pieces(data, n, c_in, by_var):
         np.testing.assert_allclose(tfm.shift[0, i, 0], real.mean(), atol=1e-5, rtol=1e-4)
         np.testing.assert_allclose(tfm.scale[0, i, 0], real.std(), atol=1e-5, rtol=1e-4)
 
-def test_data_frames_and_missing_values_go_the_whole_way():
-    long = pd.DataFrame(dict(id=np.repeat(np.arange(40), 11), t=np.tile(np.arange(11), 40), a=X[:, 0].ravel(), b=X[:, 1].ravel(), y=np.repeat(YS['ints'], 11)))
+def test_data_frames_and_missing_values_train_and_predict():
+    ids, steps = np.repeat(np.arange(40), 11), np.tile(np.arange(11), 40)
+    long = pd.DataFrame(dict(id=ids, t=steps, a=X[:, 0].ravel(), b=X[:, 1].ravel(), y=np.repeat(YS['ints'], 11)))
     long.loc[5, 'a'] = np.nan
-    dls = TSDataLoaders.from_df(long.sample(frac=1, random_state=0), 'y', ['a', 'b'], id='id', time='t', seed=0, bs=8)
-    with pytest.raises(ValueError, match='variable 0, step 5'): [list(dl) for dl in dls.loaders]
-    dls = TSDataLoaders.from_df(long.sample(frac=1, random_state=0), 'y', ['a', 'b'], id='id', time='t', seed=0, bs=8, batch_tfms=[TSImpute(), TSStandardize()])
+    long = long.sample(frac=1, random_state=0)
+    kw = dict(y='y', values=['a', 'b'], id='id', time='t', seed=0, bs=8)
+    with pytest.raises(ValueError, match='variable 0, step 5'): [list(dl) for dl in TSDataLoaders.from_df(long, **kw).loaders]
+    dls = TSDataLoaders.from_df(long, **kw, batch_tfms=[TSImpute(), TSStandardize()])
     learn = Learner(dls, GRUAttentionPlus(2, 3, 11, **SMALL))
     with learn.no_bar(), learn.no_logging(): learn.fit(1)
+    assert all(p.isfinite().all() for p in learn.model.parameters())
+    rows = long['id'].unique()[dls.valid_ds.rows]                        # series are in the order in which they first appear
+    with_gap = X.copy()
+    with_gap[0, 0, 5] = np.nan
+    with learn.no_bar(): (want, truth), (got, labels, _) = learn.get_preds(), learn.get_X_preds(with_gap[rows], YS['ints'][rows])
+    np.testing.assert_allclose(got, want, atol=1e-5, rtol=1e-4)
+    assert np.array_equal(labels, YS['ints'][rows]) and np.array_equal(labels, np.array(dls.vocab)[truth])

@@ -1,35 +1,58 @@
-"What an import costs: a server that only predicts must not pay for training."
+"What an import costs and brings: a server that only predicts must not pay for training."
 import json
 import subprocess
 import sys
 
 import pytest
 
+LIGHT = ('core', 'checks', 'testing', 'layers.norm', 'layers.dropout', 'layers.attention', 'layers.pooling', 'layers.recurrent', 'layers.encoder',
+         'layers.heads', 'models', 'models.rnn_attention')
+
 def run(code):
     "The JSON that `code` prints in a fresh interpreter"
     return json.loads(subprocess.run([sys.executable, '-c', code], check=True, capture_output=True, text=True).stdout)
 
-@pytest.mark.parametrize('module', ['core', 'layers.attention', 'layers.tst', 'layers.heads', 'layers.recurrent', 'testing', 'models', 'models.rnn_attention'])
+@pytest.mark.parametrize('module', LIGHT)
 def test_layers_and_models_need_torch_alone(module):
     code = "import json, sys; import torch; before = set(sys.modules)\n" \
            f"import tsai_rnnattn.{module}; print(json.dumps(sorted({{m.split('.')[0] for m in set(sys.modules) - before}})))"
     assert set(run(code)) - set(sys.stdlib_module_names) == {'tsai_rnnattn'}
 
+def test_frames_do_not_import_downloads():
+    assert not run("import json, sys, tsai_rnnattn.data.frames; print(json.dumps('tsai_rnnattn.data.download' in sys.modules))")
+
+def test_models_has_the_zoo():
+    assert run("import json, tsai_rnnattn.models as m; print(json.dumps([o for o in vars(m) if o.endswith('Plus')]))") == \
+        ['RNNAttentionPlus', 'LSTMAttentionPlus', 'GRUAttentionPlus']
+
 def test_all_has_what_a_fastai_user_types():
     names = run("import json; from tsai_rnnattn.all import *; print(json.dumps(sorted(globals())))")
     for n in ('Learner', 'accuracy', 'set_seed', 'load_learner', 'ClassificationInterpretation', 'torch', 'np', 'get_UCR_data',
-              'TSDataLoaders', 'TSStandardize', 'RNNAttentionPlus', 'LSTMAttentionPlus', 'GRUAttentionPlus', 'lin_nd_head', 'SigmoidRange',
-              'attention_maps', 'record_attention', 'plot_attention', 'count_parameters', 'mean_pool_head', 'init_recurrent', 'CheckFiniteCallback'):
+              'TSDataLoaders', 'TSStandardize', 'RNNAttentionPlus', 'LSTMAttentionPlus', 'GRUAttentionPlus', 'lin_nd_head', 'MultiHeadAttention',
+              'TSTEncoder', 'TSTEncoderLayer', 'MeanPool', 'padding_mask', 'attention_maps', 'record_attention', 'plot_attention',
+              'count_parameters', 'mean_pool_head', 'init_recurrent', 'CheckFiniteCallback'):
         assert n in names
+    assert not [n for n in names if n.startswith(('check_', 'assert_'))]
 
-@pytest.mark.parametrize('module', ['models.rnn_attention', 'data.loaders', 'all'])
+def test_all_replaces_no_name_of_fastai():
+    code = "import json\nfrom fastai.basics import *\nfrom fastai.callback.all import *\nbefore = dict(globals())\n" \
+           "from tsai_rnnattn.all import *\nprint(json.dumps([k for k,v in before.items() if globals()[k] is not v]))"
+    assert run(code) == []
+
+def test_an_import_leaves_learners_of_other_models_alone():
+    code = "import json; from fastai.basics import *; import fastai.callback.all; before = list(defaults.callbacks)\n" \
+           "import tsai_rnnattn.all; print(json.dumps(before == list(defaults.callbacks)))"
+    assert run(code)
+
+@pytest.mark.parametrize('module', ['models', 'data.loaders', 'all'])
 def test_import_silences_no_warning(module):
-    "Beyond what fastai and its requirements do to the filters by themselves"
+    "Beyond what fastai and its requirements do to the filters themselves"
     code = "import json, warnings; import fastai.basics, fastai.callback.all; before = list(warnings.filters)\n" \
            f"import tsai_rnnattn.{module}; print(json.dumps(before == list(warnings.filters)))"
     assert run(code)
 
-def test_private_names_of_the_documentation_page_are_there():
-    from tsai_rnnattn.layers.attention import _MultiHeadAttention, _ScaledDotProductAttention
-    from tsai_rnnattn.layers.tst import _TSTEncoder, _TSTEncoderLayer
-    assert all(o.__doc__ for o in (_MultiHeadAttention, _ScaledDotProductAttention, _TSTEncoder, _TSTEncoderLayer))
+def test_names_of_tsais_documentation():
+    from tsai_rnnattn.layers import attention, encoder
+    for module, names in ((attention, ('MultiHeadAttention', 'ScaledDotProductAttention')), (encoder, ('TSTEncoder', 'TSTEncoderLayer'))):
+        for name in names:
+            assert getattr(module, name) is getattr(module, f'_{name}') and getattr(module, name).__name__ == f'_{name}' and name in module.__all__

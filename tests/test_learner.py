@@ -4,25 +4,19 @@ import subprocess
 import sys
 
 import fastai.callback.hook  # noqa: F401 (gives Learner its summary)
-import fastai.callback.schedule  # noqa: F401 (gives Learner its fit_one_cycle)
 import matplotlib
 import numpy as np
 import pytest
 import torch
 from fastai.basics import ClassificationInterpretation, Learner, accuracy, load_learner, mse, set_seed
 
+from tests.common import SMALL, each_model, quiet_fit
+from tsai_rnnattn.data.archives import get_UCR_data
 from tsai_rnnattn.data.loaders import TSDataLoaders
-from tsai_rnnattn.data.ucr import get_UCR_data
 from tsai_rnnattn.layers.heads import mean_pool_head
-from tsai_rnnattn.models.rnn_attention import GRUAttentionPlus, LSTMAttentionPlus, RNNAttentionPlus
+from tsai_rnnattn.models import GRUAttentionPlus, LSTMAttentionPlus, RNNAttentionPlus
 
 matplotlib.use('agg')
-SMALL = dict(hidden_size=8, n_heads=2, d_ff=11, encoder_layers=1)
-each_model = pytest.mark.parametrize('M', (RNNAttentionPlus, LSTMAttentionPlus, GRUAttentionPlus), ids=lambda m: m.__name__)
-
-def quiet_fit(learn, n_epoch, lr=3e-3):
-    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(n_epoch, lr)
-    return learn
 
 @pytest.fixture(scope='module')
 def italy():
@@ -77,7 +71,7 @@ def test_regression_has_equal_shapes_and_stays_in_range():
     y = X.mean((1, 2))
     dls = TSDataLoaders.from_numpy(X, y, valid_pct=0.25, seed=0, bs=16)
     learn = Learner(dls, GRUAttentionPlus(dls.vars, dls.c, dls.len, y_range=(-1, 1), **SMALL), metrics=mse)
-    first = quiet_fit(learn, 1).recorder.losses[0].item()
+    first = quiet_fit(learn).recorder.losses[0].item()
     assert quiet_fit(learn, 10).recorder.losses[-1].item() < first / 2
     with learn.no_bar():
         preds, targets = learn.get_preds()

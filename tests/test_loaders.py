@@ -1,7 +1,6 @@
 "Loaders of unequal lengths, with missing values and from files too large for memory, in a fastai Learner."
 import os
 
-import fastai.callback.schedule  # noqa: F401 (gives Learner its fit_one_cycle)
 import matplotlib
 import numpy as np
 import pytest
@@ -9,11 +8,13 @@ import torch
 from fastai.basics import ClassificationInterpretation, Learner, accuracy, load_learner, set_seed
 from torch import nn
 
+from tests.common import SMALL, quiet_fit
+from tsai_rnnattn.data.archives import get_UCR_data
 from tsai_rnnattn.data.augment import TSJitter
-from tsai_rnnattn.data.loaders import TSDataLoaders, pad_series
+from tsai_rnnattn.data.loaders import TSDataLoaders
 from tsai_rnnattn.data.transforms import TSImpute, TSStandardize
-from tsai_rnnattn.data.ucr import get_UCR_data
-from tsai_rnnattn.models.rnn_attention import GRUAttentionPlus
+from tsai_rnnattn.data.types import pad_series
+from tsai_rnnattn.models import GRUAttentionPlus
 
 matplotlib.use('agg')
 
@@ -31,9 +32,7 @@ class LengthsGRU(nn.Module):
 def vowels(): return get_UCR_data('JapaneseVowels', split_data=False)
 
 def fitted(dls, n_epoch=1, **kw):
-    learn = Learner(dls, LengthsGRU(dls.vars, dls.c), **kw)
-    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(n_epoch, 1e-2)
-    return learn
+    return quiet_fit(Learner(dls, LengthsGRU(dls.vars, dls.c), **kw), n_epoch, 1e-2)
 
 def test_unequal_lengths_learn_and_give_the_same_predictions_everywhere(vowels, tmp_path):
     X, y, (train, test) = vowels
@@ -91,8 +90,9 @@ def test_show_and_interpret_unequal_lengths(vowels):
 def test_archives_of_unequal_length(name, n, c_in, sl):
     dls = TSDataLoaders.from_ucr(name, bs=50)
     assert (dls.vars, dls.len, sum(len(dl.dataset) for dl in dls.loaders)) == (c_in, sl, n)
-    seen = torch.cat([x[i, :, :k].flatten() for x,ks,_ in dls.train for i,k in enumerate(ks)])
-    if c_in == 1: assert abs(seen.mean()) < 1e-3 and abs(seen.std() - 1) < 1e-3
+    seen = torch.cat([x[i, :, :k] for x,ks,_ in dls.train for i,k in enumerate(ks)], 1)      # [c_in, all real steps]
+    torch.testing.assert_close(seen.mean(1), torch.zeros(c_in), atol=1e-3, rtol=0)
+    torch.testing.assert_close(seen.std(1), torch.ones(c_in), atol=1e-3, rtol=0)
 
 def resident(): return int(next(o for o in open('/proc/self/status') if o.startswith('VmRSS')).split()[1]) * 1024
 
@@ -158,7 +158,7 @@ def test_missing_values_train_export_and_predict(how, indicator, tmp_path):
     X, y = with_gaps()
     dls = TSDataLoaders.from_numpy(X, y, (range(30), range(30, 40)), bs=10, batch_tfms=[TSImpute(how, indicator), TSStandardize()])
     assert dls.vars == 2 * (1 + indicator)
-    learn = Learner(dls, GRUAttentionPlus(dls.vars, dls.c, dls.len, hidden_size=8, n_heads=2, d_ff=11, encoder_layers=1))
+    learn = Learner(dls, GRUAttentionPlus(dls.vars, dls.c, dls.len, **SMALL))
     with learn.no_bar(), learn.no_logging():
         learn.fit(1)
         want, _ = learn.get_preds()
@@ -178,7 +178,7 @@ def test_missing_values_are_refused_with_their_place_even_after_an_epoch_has_beg
     for _ in range(3):                                                   # wherever it comes in a shuffled epoch
         with pytest.raises(ValueError, match='nan in sample 17, variable 1, step 4.*TSImpute'): list(dls.train)
     with pytest.raises(ValueError, match='sample 2, variable 1, step 4'): dls.test_dl(X[15:20]).one_batch()   # row 2 of what was passed
-    learn = Learner(dls, GRUAttentionPlus(2, 2, 13, hidden_size=8, n_heads=2, d_ff=11, encoder_layers=1))
+    learn = Learner(dls, GRUAttentionPlus(2, 2, 13, **SMALL))
     with learn.no_bar(), pytest.raises(ValueError, match='sample 0, variable 1, step 4'): learn.predict(X[17])
 
 X20, Y20, FIRST15 = np.random.default_rng(0).normal(size=(20, 2, 7)), np.array(['a', 'b'] * 10), (range(15), range(15, 20))
@@ -186,13 +186,13 @@ X_NAN, X_INF = X20.copy(), X20.copy()
 X_NAN[3, 1, 2], X_INF[17, 0, 6] = np.nan, np.inf
 def as_objects(series): o = np.empty(len(series), object); o[:] = series; return o
 REFUSALS = {
-    'X and y of different length': (lambda: dict(y=Y20[:19]), 'X has 20 series, y has shape \\[19\\]'),
-    'y missing': (lambda: dict(y=None), 'expected a label or target for each series'),
-    'overlapping splits': (lambda: dict(splits=(range(15), range(14, 20))), 'row 14 stands in splits 2 times'),
+    'X and y of different length': (lambda: dict(y=Y20[:19]), 'X has 20 series but y has shape \\[19\\]'),
+    'y missing': (lambda: dict(y=None), 'expected one label or target per series'),
+    'overlapping splits': (lambda: dict(splits=(range(15), range(14, 20))), 'row 14 appears twice in splits'),
     'a row twice in a split': (lambda: dict(splits=([*range(15), 3], range(15, 20))), 'row 3'),
-    'empty split': (lambda: dict(splits=(range(20), [])), 'at least one each'),
+    'empty split': (lambda: dict(splits=(range(20), [])), 'at least one row'),
     'rows that do not exist': (lambda: dict(splits=(range(15), range(15, 21))), 'from 0 to 19'),
-    'a mask for a split': (lambda: dict(splits=(np.arange(20) < 15, np.arange(20) >= 15)), 'whole numbers'),
+    'a mask for a split': (lambda: dict(splits=(np.arange(20) < 15, np.arange(20) >= 15)), 'must be integers'),
     'a label that training lacks': (lambda: dict(y=[*Y20[:19], 'c']), "label 'c' of sample 19"),
     'an int label that training lacks': (lambda: dict(y=np.r_[np.zeros(19, int), 7]), 'label 7 of sample 19'),
     'NaN label': (lambda: dict(y=np.r_[np.nan, np.ones(19)]), 'target of sample 0 is nan'),
@@ -202,20 +202,20 @@ REFUSALS = {
     'inf in X': (lambda: dict(X=X_INF), 'inf in sample 17, variable 0, step 6'),
     'inf in X that is imputed': (lambda: dict(X=X_INF, batch_tfms=[TSImpute(), TSStandardize()]), 'inf in sample 17, variable 0, step 6'),
     'object array': (lambda: dict(X=X20.astype(object)), 'dtype object'),
-    'ragged series in an object array': (lambda: dict(X=as_objects([x[:, :2 + i % 3] for i,x in enumerate(X20)])), 'as a list'),
-    'a ragged series': (lambda: dict(X=[[[1., 2], [3.]]] * 20), 'series 0 is no array'),
-    'series of different variables': (lambda: dict(X=[*X20[:19], X20[0, :1, :3]]), 'from 1 to 2 variables'),
-    'strings': (lambda: dict(X=X20.astype(str)), 'expected numbers'),
+    'ragged series in an object array': (lambda: dict(X=as_objects([x[:, :2 + i % 3] for i,x in enumerate(X20)])), 'must be numeric; pass series of unequal length as a list'),
+    'a ragged series': (lambda: dict(X=[[[1., 2], [3.]]] * 20), 'series 0 is ragged'),
+    'series of different variables': (lambda: dict(X=[*X20[:19], X20[0, :1, :3]]), '1 to 2 variables'),
+    'strings': (lambda: dict(X=X20.astype(str)), 'must be numeric'),
     'two axes': (lambda: dict(X=X20[:, 0]), r'X\[:, None\]'),
-    'no series': (lambda: dict(X=X20[:0], y=Y20[:0]), 'no values'),
-    'a class with one sample': (lambda: dict(y=['c', *Y20[1:]], splits=None), "class 'c' has one sample"),
+    'no series': (lambda: dict(X=X20[:0], y=Y20[:0]), 'is empty'),
+    'a class with one sample': (lambda: dict(y=['c', *Y20[1:]], splits=None), "class 'c' has only one sample"),
     'too few to draw from': (lambda: dict(y=np.arange(20) // 2, splits=None), 'too few for 10 classes'),
     'valid_pct': (lambda: dict(valid_pct=1.5, splits=None), 'valid_pct=1.5'),
-    'bs larger than the data with drop_last': (lambda: dict(bs=16, drop_last=True), '15 series make no batch'),
+    'bs larger than the data with drop_last': (lambda: dict(bs=16, drop_last=True), 'training has 15 series'),
     'bs': (lambda: dict(bs=0), 'bs=0'),
-    'lengths for other series': (lambda: dict(lengths=[3] * 19), 'expected 20 whole numbers'),
+    'lengths for other series': (lambda: dict(lengths=[3] * 19), r'expected one length per series, \[20\]'),
     'a length of 0': (lambda: dict(lengths=[3] * 19 + [0]), 'sample 19 is 0'),
-    'weights for other series': (lambda: dict(weights=[1] * 15), 'one for each of the 20 series'),
+    'weights for other series': (lambda: dict(weights=[1] * 15), 'one per series, 20 in total'),
     'class weights for numbers': (lambda: dict(y=X20[:, 0, 0], class_weight='balanced'), 'class_weight'),
     'standardised labels': (lambda: dict(standardize_y=True), 'numbers'),
     'a typing error': (lambda: dict(batch_sz=4), 'batch_sz')}

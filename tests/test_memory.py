@@ -1,4 +1,4 @@
-"Memory linear in the number of steps: no tensor of steps by steps is made on the way forward or back. Nothing is timed here."
+"Memory is linear in the number of steps: neither the forward nor the backward pass creates a tensor of steps by steps."
 from contextlib import nullcontext
 
 import pytest
@@ -6,10 +6,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from tests.common import MODELS, SMALL
 from tsai_rnnattn.layers.attention import record_attention
-from tsai_rnnattn.models.rnn_attention import GRUAttentionPlus, LSTMAttentionPlus, RNNAttentionPlus
-
-HEADS = dict(hidden_size=8, n_heads=4, d_ff=11, encoder_layers=2)
+from tsai_rnnattn.models import GRUAttentionPlus
 
 
 class Largest(TorchDispatchMode):
@@ -22,7 +21,7 @@ class Largest(TorchDispatchMode):
         return out
 
 def largest(M, sl, train, watch=nullcontext, **kw):
-    model, x = M(3, 2, sl, **HEADS, **kw).train(train), torch.randn(5, 3, sl)
+    model, x = M(3, 2, sl, **{**SMALL, 'encoder_layers': 2}, **kw).train(train), torch.randn(5, 3, sl)
     with Largest() as seen, torch.set_grad_enabled(train), watch(model):
         y = model(x)
         if train: y.sum().backward()
@@ -30,9 +29,9 @@ def largest(M, sl, train, watch=nullcontext, **kw):
 
 @pytest.mark.parametrize('train', (True, False))
 @pytest.mark.parametrize('kw', (dict(), dict(d_k=5, d_v=3), dict(d=7)), ids=str)
-@pytest.mark.parametrize('M', (RNNAttentionPlus, LSTMAttentionPlus, GRUAttentionPlus))
+@pytest.mark.parametrize('M', MODELS)
 def test_no_steps_by_steps_tensor(M, kw, train):
     assert largest(M, 800, train, **kw) <= 2.1 * largest(M, 400, train, **kw)
 
-def test_it_would_be_seen():
-    assert largest(GRUAttentionPlus, 400, False, record_attention) == 4 * 5*4*400*400
+def test_recorded_attention_is_seen():
+    assert largest(GRUAttentionPlus, 400, False, record_attention) == 4 * 5*SMALL['n_heads']*400*400

@@ -1,7 +1,8 @@
-"""Checkpoints of tsai 1.0.1 load with strict=True and give the same outputs.
+"""Checkpoints of tsai 1.0.1 load with strict=True, and the outputs are the same.
 
-`test_outputs_recorded_from_tsai` needs no tsai: it compares with outputs that tsai gave, in tsai_1.0.1_outputs.json. To make that file
-again, in an environment that has tsai: `python -m tests.test_tsai_parity`. The other tests run there too, beside tsai itself."""
+The tests of what was recorded need no tsai: tsai_1.0.1_outputs.json holds the names and shapes of tsai's weights, and tsai's outputs. To
+record it again, in an environment with tsai: `python -m tests.test_tsai_parity`. The other tests compare with tsai itself, in that
+environment. The page nbs/explanations/tsai.ipynb loads a checkpoint made from this record."""
 import json
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,6 +35,10 @@ def batch(): return torch.sin(torch.arange(2*3*7).float()).view(2, 3, 7)        
 def outputs(module):
     with torch.no_grad(): return {name: [fill(build(module, name, case)).eval()(batch()).tolist() for case in CASES] for name in NAMES}
 
+def shapes(module):
+    "The names and shapes of the weights at `SMALL`, the first of `CASES`"
+    return {name: {k: list(v.shape) for k,v in build(module, name, {}).state_dict().items()} for name in NAMES}
+
 
 @pytest.mark.parametrize('i', range(len(CASES)), ids=lambda i: str(CASES[i]))
 @pytest.mark.parametrize('name', NAMES)
@@ -44,6 +49,12 @@ def test_outputs_recorded_from_tsai(name, i):
     assert record['cases'][i] == json.loads(json.dumps(CASES[i]))
     assert want.std() > 1e-3                                                                  # it could differ
     assert_close(got, want, atol=1e-5, rtol=0)
+
+
+def test_names_and_shapes_recorded_from_tsai():
+    record = json.loads(RECORD.read_text())
+    assert record['settings'] == SMALL
+    assert record['shapes'] == shapes(ours)
 
 
 @pytest.fixture(scope='module')
@@ -78,5 +89,6 @@ def test_tsai_defaults(tsai, name):
 
 
 if __name__ == '__main__':
-    made = dict(made_with=f'tsai 1.0.1, torch {torch.__version__}', cases=CASES, outputs=outputs(models('tsai')))
+    made = dict(made_with=f'tsai 1.0.1, torch {torch.__version__}', settings=SMALL, shapes=shapes(models('tsai')), cases=CASES,
+                outputs=outputs(models('tsai')))
     RECORD.write_text(json.dumps(made) + '\n')

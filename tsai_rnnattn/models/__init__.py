@@ -1,0 +1,2 @@
+"The model zoo; needs PyTorch alone."
+from .rnn_attention import *
