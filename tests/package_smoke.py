@@ -1,0 +1,33 @@
+"Import, train one epoch, export and predict with the installed package: `make test-package` runs this outside the checkout."
+import sys
+import warnings
+from pathlib import Path
+
+
+def check_light_imports():
+    import tsai_rnnattn.checks
+    import tsai_rnnattn.models
+    assert Path(tsai_rnnattn.__file__).is_relative_to(sys.prefix), f'imported {tsai_rnnattn.__file__}, expected the installed package'
+    assert 'fastai' not in sys.modules, 'tsai_rnnattn.models imports fastai'
+
+
+def check_training(fname):
+    import tsai_rnnattn.all as ts
+    ts.set_seed(42)
+    dls = ts.TSDataLoaders.from_ucr('BasicMotions', bs=16)
+    learn = ts.Learner(dls, ts.GRUAttentionPlus(dls.vars, dls.c, dls.len), metrics=ts.accuracy)
+    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(1)
+    learn.export(fname)
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', message='load_learner. uses Python')
+        loaded = ts.load_learner(fname)
+    _, _, X, _ = ts.get_UCR_data('BasicMotions')
+    with learn.no_bar(), loaded.no_bar(): (label, _, probs), (loaded_label, _, loaded_probs) = learn.predict(X[0]), loaded.predict(X[0])
+    assert label == loaded_label and label in dls.vocab
+    ts.torch.testing.assert_close(loaded_probs, probs)
+    print(f'Predicted {label} with probability {probs.max():.2f} after one epoch.')
+
+
+if __name__ == '__main__':
+    check_light_imports()
+    check_training(Path('learner.pkl').absolute())
