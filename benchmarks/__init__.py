@@ -1,1 +1,1 @@
-"This library against tsai 1.0.1 on one machine: `make bench`"
+"Compares this library with tsai 1.0.1 on one machine: `make bench`"

@@ -1,4 +1,4 @@
-"All measurements, and the page, table and plot made of them"
+"Runs all measurements, and writes a page of tables, a CSV file and a plot"
 import os
 from pathlib import Path
 from time import perf_counter
@@ -13,12 +13,12 @@ from benchmarks.report import page, plot, write_csv
 
 @call_parse
 def main(
-    path:Path=Path('benchmarks/results'), # folder for the results
-    name:str='cpu', # name of the files there
-    threads:int=2, # threads of torch
-    quick:bool=False, # a smoke run of a minute: short series, few rounds, no figures to quote
+    path:Path=Path('benchmarks/results'), # directory for the results
+    name:str='cpu', # name of the files in it
+    threads:int=2, # threads that torch uses
+    quick:bool=False, # run for about a minute only: short series, few rounds, no figures to quote
 ):
-    "Measure this library against tsai 1.0.1, and write the results as markdown, CSV and a plot"
+    "Compare this library with tsai 1.0.1, and write the results as markdown, CSV and a plot"
     torch.set_num_threads(threads)
     lengths = (24, 60) if quick else (60, 150, 500, 1000)
     plan = dict(

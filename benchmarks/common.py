@@ -1,4 +1,4 @@
-"What the benchmarks share: the models of both libraries, a step, interleaved timing, the machine"
+"Shared by the benchmarks: models of both libraries, a step, interleaved timing, a description of the machine"
 import platform
 import time
 from datetime import date
@@ -13,35 +13,36 @@ CELLS = ('RNN', 'LSTM', 'GRU')
 
 
 def shim_torchvision():
-    "Define the operators that torchvision looks for and a CPU build of torch lacks; tsai imports torchvision"
+    "Declare the operators that torchvision needs and a CPU build of torch lacks; tsai imports torchvision"
     try: import torchvision  # noqa: F401
     except RuntimeError as e:
         if 'torchvision::nms' not in str(e): raise
-        global _lib                                                        # the definitions last as long as this object
+        global _lib                                                        # keeps the declarations alive
         _lib = torch.library.Library('torchvision', 'FRAGMENT')
         for op in ('nms', 'qnms'): _lib.define(f'{op}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
 
 def models(library):
     "The module that holds the three models of `library`, 'tsai' or 'ours'"
-    if library == 'ours': from tsai_rnnattn.models import rnn_attention as module
+    if library == 'ours': import tsai_rnnattn.models as module
     else:
         shim_torchvision()
         from tsai.models import RNNAttentionPlus as module
     return module
 
 def build(library, cell, steps):
-    "A model at its default settings"
+    "A model with its default settings"
     if library == 'floor': return Floor(cell, steps)
     return getattr(models(library), f'{cell}AttentionPlus')(C_IN, C_OUT, steps)
 
 
 class Floor(torch.nn.Module):
-    "What no model of this design can do without: the recurrent network, torch's fused attention, the linear layers"
+    "A lower bound for models of this design: the recurrent network, torch's fused attention and the linear layers"
     def __init__(self, cell, steps, d=128, d_ff=256, layers=3):
         super().__init__()
         linear = torch.nn.Linear
         self.rnn = getattr(torch.nn, cell)(C_IN, d, batch_first=True)
-        self.layers = torch.nn.ModuleList(torch.nn.ModuleList([linear(d, 3*d), linear(d, d), linear(d, d_ff), linear(d_ff, d)]) for _ in range(layers))
+        sizes = (d, 3*d), (d, d), (d, d_ff), (d_ff, d)
+        self.layers = torch.nn.ModuleList(torch.nn.ModuleList(linear(*o) for o in sizes) for _ in range(layers))
         self.head = linear(d*steps, C_OUT)
 
     def forward(self, x):
@@ -53,11 +54,12 @@ class Floor(torch.nn.Module):
 
 
 def batch(steps, bs=BS):
+    "Random series and classes"
     g = torch.Generator().manual_seed(0)
     return torch.randn(bs, C_IN, steps, generator=g), torch.randint(C_OUT, (bs,), generator=g)
 
 def train_step(model, x, y):
-    "Forward, loss and backward; no optimizer, which costs both libraries the same"
+    "Forward pass, loss and backward pass; the optimizer costs the same in both libraries"
     model.zero_grad()
     F.cross_entropy(model.train()(x), y).backward()
 
@@ -68,7 +70,7 @@ STEPS = dict(train=train_step, infer=infer_step)
 
 
 def interleave(works, repeats, budget):
-    "Each of `works` once to warm up, then all in turn, `repeats` times; after `budget` seconds 3 times are enough. A row of figures for each"
+    "Run all `works` once to warm up, then in turn: `repeats` rounds, or fewer (at least 3) after `budget` seconds. A row of figures each"
     times = {k: [] for k in works}
     for f in works.values(): f()
     start = time.perf_counter()
@@ -90,7 +92,7 @@ def memory_gb():
     with open('/proc/meminfo') as f: return int(f.readline().split()[1]) * 1024 / 1e9
 
 def machine(cores, threads):
-    "One line each: what the figures were measured on and with"
+    "Processor, versions and date, one line each"
     versions = ', '.join(f'{p} {version(p)}' for p in ('tsai_rnnattn', 'tsai', 'torch', 'fastai', 'fastcore', 'numpy'))
     return [f'{cpu_model()}, {cores} cores, {threads} threads, {memory_gb():.0f} GB memory',
             f'{versions}, Python {platform.python_version()}, {platform.system()} {platform.machine()}', f'{date.today()}']

@@ -1,4 +1,4 @@
-"Seconds from starting Python to having imported a module"
+"Seconds to start Python and import a module"
 import subprocess
 import sys
 from functools import partial
@@ -8,7 +8,7 @@ from fastcore.script import call_parse
 from benchmarks.common import interleave
 
 SHIM = 'from benchmarks.common import shim_torchvision; shim_torchvision(); '
-MODULES = {'torch': 'import torch', 'tsai_rnnattn.models': 'import tsai_rnnattn.models.rnn_attention', 'tsai_rnnattn.all': 'import tsai_rnnattn.all',
+MODULES = {'torch': 'import torch', 'tsai_rnnattn.models': 'import tsai_rnnattn.models', 'tsai_rnnattn.all': 'import tsai_rnnattn.all',
            'tsai.models': f'{SHIM}import tsai.models.RNNAttentionPlus', 'tsai.basics': f'{SHIM}import tsai.basics'}
 
 
@@ -19,5 +19,5 @@ def measure(repeats=5, budget=120.):
 
 @call_parse
 def main(repeats:int=5): # rounds
-    "Print the seconds of each import"
+    "Print the seconds per import"
     for row in measure(repeats): print(row)

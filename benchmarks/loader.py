@@ -1,9 +1,9 @@
-"""What an epoch of the loader costs, beside slicing the same batches from a tensor, torch's DataLoader and fastai's own.
+"""Time of one epoch of the loader, compared with slicing tensors, with torch's `DataLoader` and with fastai's `TfmdDL`.
 
     .venv/bin/python -m benchmarks.loader
 
-All are timed in turn, eleven rounds of it, on one core and without transforms; the median is shown, in milliseconds for an epoch and as a
-multiple of slicing. What the loader does besides slicing: fastai's hooks, and a look for NaN and inf in each batch.
+All are timed in turn, in 11 rounds, with one thread and without transforms. The medians are printed in milliseconds per epoch and as
+multiples of slicing. Besides slicing, the loader runs fastai's hooks and checks each batch for NaN and infinite values.
 """
 import time
 from statistics import median
@@ -13,27 +13,30 @@ import torch
 from fastai.data.core import TfmdDL
 from torch.utils.data import DataLoader, TensorDataset
 
-from tsai_rnnattn.data.loaders import TSDataLoader, TSDataset
+from tsai_rnnattn.data.dataset import TSDataset
+from tsai_rnnattn.data.loaders import TSDataLoader
 from tsai_rnnattn.data.targets import make_targets
 
 SHAPES = ((10_000, 6, 100), (10_000, 1, 24), (10_000, 3, 1000), (2_000, 1, 100))
 ROUNDS = 11
 
 class Slicing:
-    "The batches of a shuffled epoch, each sliced from the tensors"
+    "The batches of a shuffled epoch, sliced from tensors"
     def __init__(self, X, y, bs): self.X, self.y, self.bs = X, y, bs
     def __iter__(self): return ((self.X[rows], self.y[rows]) for rows in torch.randperm(len(self.X)).split(self.bs))
 
 def contenders(shape, bs=64):
+    "Loaders of the same random series and labels, by name"
     X, y = torch.randn(shape), torch.arange(shape[0]) % 5
     labels = y.numpy()
     def ours(**kw): return TSDataLoader(TSDataset(X.numpy(), labels, targets=make_targets(labels), **kw), bs, shuffle=True)
-    return {'slicing a tensor': Slicing(X, y, bs), 'TSDataLoader': ours(), 'TSDataLoader with lengths': ours(lengths=np.full(len(X), shape[2])),
+    return {'slicing a tensor': Slicing(X, y, bs), 'TSDataLoader': ours(),
+            'TSDataLoader with lengths': ours(lengths=np.full(len(X), shape[2])),
             'torch DataLoader': DataLoader(TensorDataset(X, y), bs, shuffle=True),
             'fastai TfmdDL': TfmdDL(TensorDataset(X, y), bs, shuffle=True, num_workers=0)}
 
 def epoch(loader):
-    "Seconds that an epoch takes"
+    "Seconds per epoch"
     start = time.perf_counter()
     for b in loader: pass
     return time.perf_counter() - start

@@ -1,4 +1,4 @@
-"Memory that one step adds to a process, each measured in a process of its own (Linux)"
+"Memory that one step adds, measured in a new process each time (Linux only)"
 import re
 import subprocess
 import sys
@@ -12,24 +12,24 @@ from benchmarks.common import STEPS, batch, build
 def resident(field): return int(re.search(rf'{field}:\s+(\d+)', open('/proc/self/status').read())[1]) * 1024    # bytes
 
 def added_peak(library, cell, work, steps):
-    "Bytes that a step adds at its peak to what imports, the model, the batch and a step of 8 steps have taken"
+    "Bytes by which a step raises the peak of resident memory, after imports, model, batch, and a step on series of 8 steps"
     STEPS[work](build(library, cell, 8), *batch(8))
     model, xy = build(library, cell, steps), batch(steps)
-    with open('/proc/self/clear_refs', 'w') as f: f.write('5')           # the peak starts again from here
+    with open('/proc/self/clear_refs', 'w') as f: f.write('5')           # reset the peak
     before = resident('VmRSS')
     STEPS[work](model, *xy)
     return resident('VmHWM') - before
 
-def in_fresh_process(library, cell, work, steps, threads):
+def in_new_process(library, cell, work, steps, threads):
     args = [f'--{k}={v}' for k,v in dict(library=library, cell=cell, work=work, steps=steps, threads=threads).items()]
     out = subprocess.run([sys.executable, '-m', 'benchmarks.memory', *args], check=True, capture_output=True, text=True).stdout
     return dict(work=f'memory {work}', cell=cell, steps=steps, library=library, value=int(out.split()[-1]), rounds=1, unit='B')
 
 def measure(lengths=(60, 150, 500, 1000), long=(2000, 4000), works=tuple(STEPS), threads=2):
-    "A GRU model of both libraries at `lengths`, ours at the `long` ones too"
+    "A GRU model of both libraries at `lengths`, only ours at `long`"
     for work in works:
         for steps in (*lengths, *long):
-            for library in ('tsai', 'ours')[steps in long:]: yield in_fresh_process(library, 'GRU', work, steps, threads)
+            for library in ('tsai', 'ours')[steps in long:]: yield in_new_process(library, 'GRU', work, steps, threads)
 
 def scores_bytes(steps, bs=32, n_heads=16): return 4 * bs * n_heads * steps**2     # one float32 [bs, n_heads, sl, sl]
 
@@ -39,8 +39,8 @@ def main(
     cell:str='GRU', # RNN, LSTM or GRU
     work:str='train', # train or infer
     steps:int=500, # steps in the series
-    threads:int=2, # threads of torch
+    threads:int=2, # threads that torch uses
 ):
-    "Print the bytes that one step adds"
+    "Print how many bytes one step adds"
     torch.set_num_threads(threads)
     print(added_peak(library, cell, work, steps))

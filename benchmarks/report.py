@@ -1,4 +1,4 @@
-"Rows of figures as CSV, as a page of tables, and as a plot"
+"Writes rows of figures as CSV, as a page of tables, and as a plot"
 import csv
 from math import floor, log10
 
@@ -16,18 +16,18 @@ def write_csv(rows, path):
         out.writerows(rows)
 
 class Figures(dict):
-    "`figures[work, cell, steps, library]` is a value, None where it was not measured"
+    "`figures[work, cell, steps, library]` is a value, or None if it was not measured"
     def __init__(self, rows): super().__init__({(r['work'], r.get('cell'), r.get('steps'), r['library']): r['value'] for r in rows})
     def __missing__(self, key): return None
     def settings(self, works): return list(dict.fromkeys(k[:3] for k in self if k[0] in works))
     def works(self): return list(dict.fromkeys(k[0] for k in self))
 
     def ratio(self, setting, a, b):
-        a, b = self[*setting, a], self[*setting, b]
+        a, b = self[(*setting, a)], self[(*setting, b)]
         return a / b if a and b else None
 
     def growth(self, work, least=500):
-        "The exponent of `value ~ steps**exponent`, fitted over our lengths from `least` on"
+        "The exponent in `value ~ steps**exponent`, fitted to our figures at `least` or more steps"
         points = [(s, v) for (w,_,s,lib),v in self.items() if (w, lib) == (work, 'ours') and s >= least]
         return np.polyfit(*np.log(points).T, 1)[0] if len(points) > 1 else None
 
@@ -41,17 +41,17 @@ def show(value, unit=''):
     return f'{value:.{max(0, 2 - floor(log10(value)))}f}{unit and " " + unit}'             # three significant digits
 
 def steps_table(figures, work):
-    "Both libraries and the floor, a line for each cell and length"
+    "A table of both libraries and the floor, one line per cell and length"
     unit = 'B' if work.startswith('memory') else 's'
     def line(s):
         f = figures
-        return [s[1], s[2], *(show(f[*s, lib], unit) for lib in ('tsai', 'ours', 'floor')),
+        return [s[1], s[2], *(show(f[(*s, lib)], unit) for lib in ('tsai', 'ours', 'floor')),
                 show(f.ratio(s, 'tsai', 'ours')), show(f.ratio(s, 'ours', 'floor'))]
     return table(['cell', 'steps', 'tsai', 'ours', 'floor', 'tsai / ours', 'ours / floor'], [line(s) for s in figures.settings([work])])
 
 
 def goals(figures):
-    "The figures to reach, with what was measured: (work, measured, at least, goal), where larger is better unless a sign says otherwise"
+    "`(work, measured, at least, goal)` for each target; larger is better unless the target starts with `<`"
     def least(work, steps, a='tsai', b='ours', pick=min):
         got = [figures.ratio(s, a, b) for s in figures.settings([work]) if steps in (None, s[2])]
         return pick([o for o in got if o], default=None)
@@ -82,20 +82,21 @@ def page(rows, machine):
     "The whole page of results, as markdown"
     figures = Figures(rows)
     parts = ['# Results', '\n\n'.join(machine),
-             'Batches of 32 series of 9 variables, default settings. Seconds are medians of interleaved rounds; `floor` is the bare recurrent network, '
-             "torch's fused attention and the linear layers.",
-             '## Figures to reach', table(['work', 'measured', 'at least', 'goal', ''], [goal_line(*o) for o in goals(figures)])]
-    parts += ['What was tried to reach them, and what it gave, stands in [the README](../README.md#what-was-tried).']
+             'Batches of 32 series of 9 variables, default settings. Seconds are medians of interleaved rounds; `floor` is the bare '
+             "recurrent network, torch's fused attention and the linear layers.",
+             '## Targets', table(['work', 'measured', 'at least', 'goal', ''], [goal_line(*o) for o in goals(figures)])]
+    parts += ['[The README](../README.md#what-was-tried) lists what was tried to reach them, with results.']
     titles = dict(train='Training step', infer='Inference step')
     for work in figures.works():
         if work == 'import' or work.startswith('epoch'): continue
         parts += [f'## {titles.get(work) or work.replace("memory", "Added peak memory,")}', steps_table(figures, work)]
-    parts += ['At 2000 steps tsai was not run: one of its score matrices takes '
-              f'{scores_bytes(2000)/1e9:.1f} GB there, and its training step holds five at a time (three layers\' weights, kept for the backward '
-              f'pass, and two gradients): {5*scores_bytes(2000)/1e9:.0f} GB.']
+    parts += [f'tsai was not run at 2000 steps: one of its score matrices takes {scores_bytes(2000)/1e9:.1f} GB, and its training step '
+              "holds five of them at once (the weights of three layers, kept for the backward pass, and two gradients): "
+              f'{5*scores_bytes(2000)/1e9:.0f} GB.']
+    epochs = figures.settings([w for w in figures.works() if w.startswith('epoch')])
     parts += ['## One epoch of `Learner.fit`, with validation', table(['data', 'steps', 'tsai', 'ours', 'tsai / ours'],
-              [[s[0].split()[1], s[2], show(figures[*s, 'tsai'], 's'), show(figures[*s, 'ours'], 's'), show(figures.ratio(s, 'tsai', 'ours'))]
-               for s in figures.settings([w for w in figures.works() if w.startswith('epoch')])])]
+              [[s[0].split()[1], s[2], *(show(figures[(*s, lib)], 's') for lib in ('tsai', 'ours')), show(figures.ratio(s, 'tsai', 'ours'))]
+               for s in epochs])]
     parts += ['## Import', table(['module', 'seconds'], [[k[3], show(v)] for k,v in figures.items() if k[0] == 'import'])]
     return '\n\n'.join(parts) + '\n'
 
@@ -105,11 +106,13 @@ def plot(rows, path):
     import matplotlib.pyplot as plt
     figures = Figures(rows)
     fig, axs = plt.subplots(1, 2, figsize=(9, 3.5), layout='constrained')
-    for ax, works, scale, label in ((axs[0], ('train', 'infer'), 1, 'seconds a step'), (axs[1], ('memory train', 'memory infer'), 1e6, 'MB added')):
+    plots = (('train', 'infer'), 1, 'seconds per step'), (('memory train', 'memory infer'), 1e6, 'MB added')
+    for ax, (works, scale, label) in zip(axs, plots):
         for work in works:
-            for library,colour in (('tsai', 'C3'), ('ours', 'C0'), ('floor', 'C7')):
+            for library,color in (('tsai', 'C3'), ('ours', 'C0'), ('floor', 'C7')):
                 points = sorted((s, v/scale) for (w,c,s,lib),v in figures.items() if (w, c, lib) == (work, 'GRU', library))
-                if points: ax.loglog(*zip(*points), 'o-' if 'train' in work else 's--', color=colour, ms=4, label=f'{library}, {work.split()[-1]}')
+                style = dict(color=color, ms=4, label=f'{library}, {work.split()[-1]}')
+                if points: ax.loglog(*zip(*points), 'o-' if 'train' in work else 's--', **style)
         ax.set(xlabel='steps in the series', ylabel=label)
         ax.grid(alpha=.3)
         ax.legend(fontsize=8)

@@ -1,4 +1,4 @@
-"Seconds of a training and of an inference step, both libraries and the floor in turn"
+"Seconds per training and inference step of both libraries and the floor, run in turn"
 from functools import partial
 
 import torch
@@ -21,8 +21,8 @@ def main(
     cell:str='GRU', # RNN, LSTM or GRU
     steps:int=150, # steps in the series
     repeats:int=15, # rounds
-    threads:int=2, # threads of torch
+    threads:int=2, # threads that torch uses
 ):
-    "Print the seconds of a step of one model"
+    "Print the seconds per step for one kind of model"
     torch.set_num_threads(threads)
     for row in measure((cell,), (steps,), repeats): print(row)
