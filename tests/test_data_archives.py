@@ -1,4 +1,4 @@
-"Archive datasets: from directories, from sktime, and downloaded from a server that misbehaves."
+"Archive datasets: from directories, from sktime, and downloaded from an unreliable server."
 import os
 import threading
 import zipfile
@@ -6,24 +6,23 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 
-import fastai.callback.all  # noqa: F401 (adds recorder and no_bar to Learner)
 import numpy as np
 import pytest
 from fastai.basics import Learner, set_seed
 
+from tests.common import SMALL, each_model, quiet_fit
 from tsai_rnnattn.data.archives import get_regression_data, get_UCR_data, list_datasets
 from tsai_rnnattn.data.download import download_dataset
 from tsai_rnnattn.data.loaders import TSDataLoaders
 from tsai_rnnattn.data.transforms import TSImpute, TSStandardize
-from tsai_rnnattn.models.rnn_attention import GRUAttentionPlus, LSTMAttentionPlus, RNNAttentionPlus
 
-# series for training and for test, variables, shortest and longest series, classes
+# training series, test series, variables, steps of the shortest and of the longest series, classes
 BUNDLED = dict(ACSF1=(100,100,1,1460,1460,10), ArrowHead=(36,175,1,251,251,3), BasicMotions=(40,40,6,100,100,4),
     GunPoint=(50,150,1,150,150,2), ItalyPowerDemand=(67,1029,1,24,24,2), JapaneseVowels=(270,370,12,7,29,9),
     OSULeaf=(200,242,1,427,427,6), PLAID=(537,537,1,100,1344,11))
 
 @pytest.mark.parametrize('name', BUNDLED)
-def test_bundled_datasets_have_the_archives_sizes(name):
+def test_bundled_datasets_have_the_sizes_of_the_archive(name):
     X, y, (train, test) = get_UCR_data(name, split_data=False)
     lengths = [x.shape[1] for x in X]
     assert (len(train), len(test), len(X[0]), min(lengths), max(lengths), len(set(y))) == BUNDLED[name]
@@ -169,7 +168,7 @@ def test_error_for_a_broken_file_names_its_line(tmp_path, text, says):
     (tmp_path/'Toy'/'Toy_TEST.ts').write_text(text)
     with pytest.raises(ValueError, match=f'Toy_TEST.ts, {says}'): get_UCR_data('Toy', path=tmp_path)
 
-# series for training and for test, variables, longest series, classes (0: regression)
+# training series, test series, variables, steps of the longest series, classes (0: regression)
 ARCHIVE = dict(ArticularyWordRecognition=(275,300,9,144,25), BME=(30,150,1,128,3), Beef=(30,30,1,470,5), CBF=(30,900,1,128,3),
     Chinatown=(20,343,1,24,2), Coffee=(28,28,1,286,2), DodgerLoopWeekend=(20,138,1,288,2), ECG200=(100,100,1,96,2), ERing=(30,270,4,65,6),
     Epilepsy=(137,138,3,206,4), FaceAll=(560,1690,1,131,14), FaceFour=(24,88,1,350,4), GesturePebbleZ1=(132,172,1,455,6),
@@ -183,7 +182,7 @@ needs_archive = pytest.mark.skipif(not os.environ.get('TSAI_RNNATTN_DATA'), reas
 
 @needs_archive
 @pytest.mark.parametrize('name', ARCHIVE)
-def test_datasets_have_the_archives_sizes(name):
+def test_datasets_have_the_sizes_of_the_archive(name):
     n, n_test, c_in, sl, n_classes = ARCHIVE[name]
     X, y, X_test, y_test = (get_UCR_data if n_classes else get_regression_data)(name)
     lengths = {x.shape[1] for part in (X, X_test) for x in part}
@@ -193,15 +192,14 @@ def test_datasets_have_the_archives_sizes(name):
     assert any(np.isnan(x).any() for part in (X, X_test) for x in part) == (name in MISSING)
 
 @needs_archive
-@pytest.mark.parametrize('M', (RNNAttentionPlus, LSTMAttentionPlus, GRUAttentionPlus), ids=lambda m: m.__name__)
+@each_model
 @pytest.mark.parametrize('name', ARCHIVE)
 def test_models_train_on_datasets(name, M):
     set_seed(0)
     tfms = [TSImpute(), TSStandardize()] if name in MISSING else None
     dls = TSDataLoaders.from_ucr(name, bs=64, batch_tfms=tfms, standardize_y=not ARCHIVE[name][4])
     assert (dls.vars, dls.len, dls.c, dls.n_inp) == (*ARCHIVE[name][2:4], ARCHIVE[name][4] or 1, 1 + (name in UNEQUAL))
-    learn = Learner(dls, M(dls.vars, dls.c, dls.len, hidden_size=8, n_heads=2, d_ff=16, encoder_layers=1))
-    with learn.no_bar(), learn.no_logging(): learn.fit(1)
+    learn = quiet_fit(Learner(dls, M(dls.vars, dls.c, dls.len, **SMALL)))
     train_loss, valid_loss = learn.recorder.values[-1]
     assert np.isfinite([train_loss, valid_loss]).all()
     with learn.no_bar(): preds, targets = learn.get_preds()

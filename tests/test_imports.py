@@ -1,19 +1,19 @@
-"What an import costs and brings: a server that only predicts must not pay for training."
+"What imports load and define: programs that only predict need no training library."
 import json
 import subprocess
 import sys
 
 import pytest
 
-LIGHT = ('core', 'checks', 'testing', 'layers.norm', 'layers.dropout', 'layers.attention', 'layers.pooling', 'layers.recurrent', 'layers.encoder',
-         'layers.heads', 'models', 'models.rnn_attention')
+LIGHT = ('core', 'checks', 'testing', 'layers.norm', 'layers.dropout', 'layers.attention', 'layers.pooling', 'layers.recurrent',
+         'layers.encoder', 'layers.heads', 'models', 'models.rnn_attention')
 
 def run(code):
-    "The JSON that `code` prints in a fresh interpreter"
+    "The JSON that `code` prints in a new interpreter"
     return json.loads(subprocess.run([sys.executable, '-c', code], check=True, capture_output=True, text=True).stdout)
 
 @pytest.mark.parametrize('module', LIGHT)
-def test_layers_and_models_need_torch_alone(module):
+def test_layers_and_models_need_only_torch(module):
     code = "import json, sys; import torch; before = set(sys.modules)\n" \
            f"import tsai_rnnattn.{module}; print(json.dumps(sorted({{m.split('.')[0] for m in set(sys.modules) - before}})))"
     assert set(run(code)) - set(sys.stdlib_module_names) == {'tsai_rnnattn'}
@@ -25,12 +25,12 @@ def test_models_has_the_zoo():
     assert run("import json, tsai_rnnattn.models as m; print(json.dumps([o for o in vars(m) if o.endswith('Plus')]))") == \
         ['RNNAttentionPlus', 'LSTMAttentionPlus', 'GRUAttentionPlus']
 
-def test_all_has_what_a_fastai_user_types():
+def test_all_has_the_usual_names():
     names = run("import json; from tsai_rnnattn.all import *; print(json.dumps(sorted(globals())))")
     for n in ('Learner', 'accuracy', 'set_seed', 'load_learner', 'ClassificationInterpretation', 'torch', 'np', 'get_UCR_data',
-              'TSDataLoaders', 'TSStandardize', 'RNNAttentionPlus', 'LSTMAttentionPlus', 'GRUAttentionPlus', 'lin_nd_head', 'MultiHeadAttention',
-              'TSTEncoder', 'TSTEncoderLayer', 'MeanPool', 'padding_mask', 'attention_maps', 'record_attention', 'plot_attention',
-              'count_parameters', 'mean_pool_head', 'init_recurrent', 'CheckFiniteCallback'):
+              'TSDataLoaders', 'TSStandardize', 'RNNAttentionPlus', 'LSTMAttentionPlus', 'GRUAttentionPlus', 'lin_nd_head',
+              'MultiHeadAttention', 'TSTEncoder', 'TSTEncoderLayer', 'MeanPool', 'padding_mask', 'attention_maps',
+              'record_attention', 'plot_attention', 'count_parameters', 'mean_pool_head', 'init_recurrent', 'CheckFiniteCallback'):
         assert n in names
     assert not [n for n in names if n.startswith(('check_', 'assert_'))]
 
@@ -46,7 +46,7 @@ def test_an_import_leaves_learners_of_other_models_alone():
 
 @pytest.mark.parametrize('module', ['models', 'data.loaders', 'all'])
 def test_import_silences_no_warning(module):
-    "Beyond what fastai and its requirements do to the filters themselves"
+    "fastai and its requirements change the filters; this library does not"
     code = "import json, warnings; import fastai.basics, fastai.callback.all; before = list(warnings.filters)\n" \
            f"import tsai_rnnattn.{module}; print(json.dumps(before == list(warnings.filters)))"
     assert run(code)
@@ -55,4 +55,5 @@ def test_names_of_tsais_documentation():
     from tsai_rnnattn.layers import attention, encoder
     for module, names in ((attention, ('MultiHeadAttention', 'ScaledDotProductAttention')), (encoder, ('TSTEncoder', 'TSTEncoderLayer'))):
         for name in names:
-            assert getattr(module, name) is getattr(module, f'_{name}') and getattr(module, name).__name__ == f'_{name}' and name in module.__all__
+            cls = getattr(module, name)
+            assert cls is getattr(module, f'_{name}') and cls.__name__ == f'_{name}' and name in module.__all__

@@ -1,4 +1,4 @@
-"fastai Learners from data to prediction."
+"fastai Learners, from data to predictions."
 import os
 import subprocess
 import sys
@@ -8,9 +8,9 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
-from fastai.basics import ClassificationInterpretation, Learner, accuracy, load_learner, mse, set_seed
+from fastai.basics import ClassificationInterpretation, Learner, accuracy, mse, set_seed
 
-from tests.common import SMALL, each_model, quiet_fit
+from tests.common import SMALL, each_model, load_exported, quiet_fit
 from tsai_rnnattn.data.archives import get_UCR_data
 from tsai_rnnattn.data.loaders import TSDataLoaders
 from tsai_rnnattn.layers.heads import mean_pool_head
@@ -19,9 +19,7 @@ from tsai_rnnattn.models import GRUAttentionPlus, LSTMAttentionPlus, RNNAttentio
 matplotlib.use('agg')
 
 @pytest.fixture(scope='module')
-def italy():
-    X, y, splits = get_UCR_data('ItalyPowerDemand', split_data=False)
-    return X, y, splits
+def italy(): return get_UCR_data('ItalyPowerDemand', split_data=False)
 
 @each_model
 def test_learns_beyond_the_majority_class(M, italy):
@@ -33,13 +31,13 @@ def test_learns_beyond_the_majority_class(M, italy):
 def test_export_and_load_predict_raw_series(tmp_path, italy):
     X, y, (train, test) = italy
     set_seed(0)
-    dls = TSDataLoaders.from_numpy(X*1000 + 500, y, (train, test), bs=16)    # far from standardised
+    dls = TSDataLoaders.from_numpy(X*1000 + 500, y, (train, test), bs=16)    # far from standardized
     learn = quiet_fit(Learner(dls, GRUAttentionPlus(dls.vars, dls.c, dls.len, **SMALL)), 5)
     with learn.no_bar(): want, targets = learn.get_preds()
     assert want.shape == (len(test), 2) and targets.shape == (len(test),)
     learn.export(tmp_path/'model.pkl')
-    assert (tmp_path/'model.pkl').stat().st_size < 300_000               # the data is not in it
-    with pytest.warns(UserWarning, match='insecure pickle'): loaded = load_learner(tmp_path/'model.pkl')
+    assert (tmp_path/'model.pkl').stat().st_size < 300_000               # without the data
+    loaded = load_exported(tmp_path/'model.pkl')
     with loaded.no_bar():
         got, none = loaded.get_preds(dl=loaded.dls.test_dl((X*1000 + 500)[test]))
         torch.testing.assert_close(got, want, atol=1e-6, rtol=1e-5)
@@ -54,18 +52,19 @@ def test_unequal_lengths(M, tmp_path):
     X, y, (train, test) = get_UCR_data('JapaneseVowels', split_data=False)
     set_seed(0)
     dls = TSDataLoaders.from_numpy(X, y, (train, test), bs=16)
-    learn = quiet_fit(Learner(dls, M(dls.vars, dls.c, dls.len, bidirectional=True, custom_head=mean_pool_head, **SMALL), metrics=accuracy), 8)
-    assert learn.recorder.final_record[-1] > 0.8                         # of nine speakers
+    model = M(dls.vars, dls.c, dls.len, bidirectional=True, custom_head=mean_pool_head, **SMALL)
+    learn = quiet_fit(Learner(dls, model, metrics=accuracy), 8)
+    assert learn.recorder.final_record[-1] > 0.8                         # nine speakers
     with learn.no_bar(): want, _ = learn.get_preds()
     learn.export(tmp_path/'model.pkl')
-    with pytest.warns(UserWarning, match='insecure pickle'): loaded = load_learner(tmp_path/'model.pkl')
+    loaded = load_exported(tmp_path/'model.pkl')
     with loaded.no_bar():
-        for i in (0, 100, 369):                                          # each of its own length, alone
+        for i in (0, 100, 369):                                          # one at a time, each with its own length
             label, place, probs = loaded.predict(X[test[i]])
             torch.testing.assert_close(probs, want[i], atol=1e-5, rtol=1e-4)
             assert label == dls.vocab[place] == dls.vocab[want[i].argmax()]
 
-def test_regression_has_equal_shapes_and_stays_in_range():
+def test_regression_predictions_have_the_shape_of_targets_and_stay_in_range():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(80, 2, 11)).astype(np.float32)
     y = X.mean((1, 2))
@@ -113,7 +112,7 @@ def test_same_seed_same_training(italy):
 
 @pytest.mark.parametrize('n', (20, 41))
 @pytest.mark.parametrize('bs', (1, 3, 8, 64))
-def test_every_series_once_an_epoch_with_its_own_label(n, bs):
+def test_each_epoch_has_every_series_once_with_its_label(n, bs):
     X, y = np.arange(n)[:, None, None] * np.ones((n, 2, 3)), np.arange(n) % 3    # series i is full of i
     dls = TSDataLoaders.from_numpy(X, y, bs=bs, batch_tfms=[], seed=0)
     for dl in dls.loaders:
@@ -128,4 +127,5 @@ def test_demo_from_the_command_line(tmp_path):
                          cwd=tmp_path, env=env, check=True, capture_output=True, text=True).stdout
     assert 'train_loss' in out and 'Test accuracy: ' in out
     assert out.count('test series') == 3 and out.count('probability') == 3
-    assert {o.name for o in (tmp_path/'out').iterdir()} == {'learning_curve.png', 'confusion_matrix.png', 'attention_map.png', 'learner.pkl'}
+    files = {o.name for o in (tmp_path/'out').iterdir()}
+    assert files == {'learning_curve.png', 'confusion_matrix.png', 'attention_map.png', 'learner.pkl'}

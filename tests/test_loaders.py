@@ -1,17 +1,21 @@
-"Loaders of unequal lengths, with missing values and from files too large for memory, in a fastai Learner."
+"Loaders of series with unequal lengths, with missing values, and from files larger than memory."
+import mmap
 import os
+from types import SimpleNamespace
 
 import matplotlib
 import numpy as np
 import pytest
 import torch
-from fastai.basics import ClassificationInterpretation, Learner, accuracy, load_learner, set_seed
+from fastai.basics import ClassificationInterpretation, Learner, accuracy, set_seed
+from fasttransform import Transform
 from torch import nn
 
-from tests.common import SMALL, quiet_fit
+from tests.common import SMALL, load_exported, quiet_fit
 from tsai_rnnattn.data.archives import get_UCR_data
 from tsai_rnnattn.data.augment import TSJitter
-from tsai_rnnattn.data.loaders import TSDataLoaders
+from tsai_rnnattn.data.dataset import TSDataset, _release_pages
+from tsai_rnnattn.data.loaders import TSDataLoader, TSDataLoaders
 from tsai_rnnattn.data.transforms import TSImpute, TSStandardize
 from tsai_rnnattn.data.types import pad_series
 from tsai_rnnattn.models import GRUAttentionPlus
@@ -19,7 +23,7 @@ from tsai_rnnattn.models import GRUAttentionPlus
 matplotlib.use('agg')
 
 class LengthsGRU(nn.Module):
-    "The smallest model that honours lengths: the state of a GRU at the last real step"
+    "A small model that uses lengths: the state of a GRU at the last real step"
     def __init__(self, c_in, c_out):
         super().__init__()
         self.rnn, self.out = nn.GRU(c_in, 16, batch_first=True), nn.Linear(16, c_out)
@@ -37,27 +41,27 @@ def fitted(dls, n_epoch=1, **kw):
 def test_unequal_lengths_learn_and_give_the_same_predictions_everywhere(vowels, tmp_path):
     X, y, (train, test) = vowels
     set_seed(0)
-    dls = TSDataLoaders.from_numpy(X.map(lambda x: x*1000 + 500), y, (train, test), bs=32)    # far from standardised
+    dls = TSDataLoaders.from_numpy(X.map(lambda x: x*1000 + 500), y, (train, test), bs=32)    # far from standardized
     learn = fitted(dls, 12, metrics=accuracy)
     assert learn.recorder.final_record[-1] > 0.9
     with learn.no_bar(): want, targets = learn.get_preds()
     assert want.shape == (370, 9) and targets.shape == (370,)
     learn.export(tmp_path/'model.pkl')
     assert (tmp_path/'model.pkl').stat().st_size < 100_000
-    with pytest.warns(UserWarning, match='insecure pickle'): loaded = load_learner(tmp_path/'model.pkl')
+    loaded = load_exported(tmp_path/'model.pkl')
     raw = X[test].map(lambda x: x*1000 + 500)
     padded, lengths = pad_series(raw)
     with loaded.no_bar():
         for dl in (loaded.dls.test_dl(raw), loaded.dls.test_dl(padded, lengths=lengths), loaded.dls.test_dl(padded, y[test], lengths)):
             torch.testing.assert_close(loaded.get_preds(dl=dl)[0], want, atol=1e-5, rtol=1e-4)
-        for i in (0, 100, 369):                                          # lengths of their own
+        for i in (0, 100, 369):                                          # each with its own length
             for x in (raw[i], raw[i][None], raw[i].tolist()):
                 label, place, probs = loaded.predict(x)
                 torch.testing.assert_close(probs, want[i], atol=1e-5, rtol=1e-4)
                 assert label == dls.vocab[place] == dls.vocab[want[i].argmax()]
     assert (loaded.dls.vars, loaded.dls.c, loaded.dls.len, loaded.dls.n_inp) == (12, 9, 29, 2)
 
-def test_a_batch_cut_to_its_longest_gives_the_same_predictions(vowels):
+def test_cut_batches_changes_no_prediction(vowels):
     def preds(**kw):
         dls = TSDataLoaders.from_numpy(*vowels, bs=16, **kw)
         learn = Learner(dls, model)
@@ -66,7 +70,7 @@ def test_a_batch_cut_to_its_longest_gives_the_same_predictions(vowels):
     model = LengthsGRU(12, 9)
     torch.testing.assert_close(preds(cut_batches=True), preds(), atol=1e-5, rtol=1e-4)
 
-def test_predict_returns_the_series_cut_to_its_length(vowels):
+def test_predict_returns_the_series_without_padding(vowels):
     X, y, _ = vowels
     learn = fitted(TSDataLoaders.from_numpy(*vowels))
     with learn.no_bar(): (x, n), *_ = learn.predict(X[0], with_input=True)
@@ -101,11 +105,11 @@ def large_memmap(tmp_path_factory):
     "4 GB in a sparse file"
     fname = tmp_path_factory.mktemp('large')/'X.dat'
     try: yield np.memmap(fname, np.float32, 'w+', shape=(2**16, 4, 2**12))
-    except OSError as e: pytest.skip(f'no sparse file of 4 GB can be made here: {e}')
+    except OSError as e: pytest.skip(f'needs a file system with sparse files of 4 GB: {e}')
     fname.unlink()
 
 @pytest.mark.skipif(not os.path.exists('/proc/self/status'), reason='needs /proc to measure resident memory')
-@pytest.mark.parametrize('part,tfms', ((1, []), (16, None)), ids=('all of it, bare', 'a part, standardised'))
+@pytest.mark.parametrize('part,tfms', ((1, []), (16, None)), ids=('all series', 'some series, standardized'))
 def test_a_large_memmap_is_not_read_into_memory(large_memmap, part, tfms):
     n, y = len(large_memmap), np.arange(len(large_memmap)) % 2
     start = most = resident()
@@ -115,7 +119,7 @@ def test_a_large_memmap_is_not_read_into_memory(large_memmap, part, tfms):
     assert large_memmap.nbytes == 2**32 and sum(len(dl.dataset) for dl in dls.loaders) == n//part
     assert most - start < 300e6
 
-def test_statistics_and_batches_of_a_memmap_are_those_of_the_array(tmp_path):
+def test_a_memmap_gives_the_batches_of_an_array(tmp_path):
     X = np.random.default_rng(0).normal(3, 5, (40, 3, 11)).astype(np.float32)
     np.save(tmp_path/'X.npy', X)
     for mode in ('r', 'r+', 'c'):
@@ -124,8 +128,16 @@ def test_statistics_and_batches_of_a_memmap_are_those_of_the_array(tmp_path):
         assert loaders[1].train_ds.X is mm                               # not copied
         for a,b in zip(*(dls.valid.one_batch() for dls in loaders)): torch.testing.assert_close(a, b)
 
+@pytest.mark.parametrize('mode,nbytes,released', [('r', 2**27 + 1, True), ('r+', 2**27 + 1, True), ('w+', 2**27 + 1, True),
+                                                  ('c', 2**27 + 1, False), ('r', 2**27, False)])
+def test_pages_of_large_memmaps_are_released(mode, nbytes, released):
+    calls = []
+    _release_pages(SimpleNamespace(mode=mode, nbytes=nbytes, _mmap=SimpleNamespace(madvise=calls.append)))
+    _release_pages(SimpleNamespace(mode=mode, nbytes=nbytes, _mmap=None))
+    assert calls == [mmap.MADV_DONTNEED] * released
+
 class Rows:
-    "As little as a zarr array has: shape, dtype and X[rows]"
+    "A minimal array, like one of zarr: shape, dtype and X[rows]"
     def __init__(self, X): self._X, self.shape, self.dtype, self.read = X, X.shape, X.dtype, 0
     def __len__(self): return self.shape[0]
     def __array__(self, *args, **kw): raise AssertionError('read as a whole')
@@ -140,7 +152,7 @@ def test_an_array_that_reads_rows_on_demand():
     torch.testing.assert_close(dls.valid.one_batch()[0], torch.tensor(X[30:38], dtype=torch.float32))
     assert sum(len(x) for x,_ in dls.train) == 30 and lazy.read == 8
 
-def test_torch_tensors_go_in():
+def test_torch_tensors_are_accepted():
     X = torch.randn(20, 2, 7, requires_grad=True)
     x, y = TSDataLoaders.from_numpy(X, torch.arange(20) % 2, (range(15), range(15, 20)), batch_tfms=[]).valid.one_batch()
     torch.testing.assert_close(x, X[15:].detach())
@@ -159,25 +171,24 @@ def test_missing_values_train_export_and_predict(how, indicator, tmp_path):
     dls = TSDataLoaders.from_numpy(X, y, (range(30), range(30, 40)), bs=10, batch_tfms=[TSImpute(how, indicator), TSStandardize()])
     assert dls.vars == 2 * (1 + indicator)
     learn = Learner(dls, GRUAttentionPlus(dls.vars, dls.c, dls.len, **SMALL))
-    with learn.no_bar(), learn.no_logging():
-        learn.fit(1)
-        want, _ = learn.get_preds()
+    quiet_fit(learn)
+    with learn.no_bar(): want, _ = learn.get_preds()
     assert all(p.isfinite().all() for p in learn.model.parameters())
     learn.export(tmp_path/'m.pkl')
-    with pytest.warns(UserWarning, match='insecure pickle'): loaded = load_learner(tmp_path/'m.pkl')
+    loaded = load_exported(tmp_path/'m.pkl')
     assert loaded.dls.vars == dls.vars
     with loaded.no_bar(): torch.testing.assert_close(loaded.predict(X[33])[2], want[3], atol=1e-5, rtol=1e-4)
     x, _, shown = dls.valid.show_batch(show=False)
-    assert np.isnan(shown[0][0].numpy()).sum() == (np.isnan(X[30]).sum() if indicator else 0)    # with an indicator the gaps come back
+    assert np.isnan(shown[0][0].numpy()).sum() == (np.isnan(X[30]).sum() if indicator else 0)    # with an indicator, gaps are decoded
 
-def test_missing_values_are_refused_with_their_place_even_after_an_epoch_has_begun():
+def test_missing_values_are_refused_with_their_position():
     X, y = with_gaps(share=0)
     X[17, 1, 4] = np.nan
     dls = TSDataLoaders.from_numpy(X, y, (range(10, 40), range(10)), bs=4)
     assert sum(len(x) for x,_ in dls.valid) == 10
-    for _ in range(3):                                                   # wherever it comes in a shuffled epoch
+    for _ in range(3):                                                   # in any batch of a shuffled epoch
         with pytest.raises(ValueError, match='nan in sample 17, variable 1, step 4.*TSImpute'): list(dls.train)
-    with pytest.raises(ValueError, match='sample 2, variable 1, step 4'): dls.test_dl(X[15:20]).one_batch()   # row 2 of what was passed
+    with pytest.raises(ValueError, match='sample 2, variable 1, step 4'): dls.test_dl(X[15:20]).one_batch()   # row 2 of X[15:20]
     learn = Learner(dls, GRUAttentionPlus(2, 2, 13, **SMALL))
     with learn.no_bar(), pytest.raises(ValueError, match='sample 0, variable 1, step 4'): learn.predict(X[17])
 
@@ -202,7 +213,8 @@ REFUSALS = {
     'inf in X': (lambda: dict(X=X_INF), 'inf in sample 17, variable 0, step 6'),
     'inf in X that is imputed': (lambda: dict(X=X_INF, batch_tfms=[TSImpute(), TSStandardize()]), 'inf in sample 17, variable 0, step 6'),
     'object array': (lambda: dict(X=X20.astype(object)), 'dtype object'),
-    'ragged series in an object array': (lambda: dict(X=as_objects([x[:, :2 + i % 3] for i,x in enumerate(X20)])), 'must be numeric; pass series of unequal length as a list'),
+    'ragged series in an object array': (lambda: dict(X=as_objects([x[:, :2 + i % 3] for i,x in enumerate(X20)])),
+                                         'must be numeric; pass series of unequal length as a list'),
     'a ragged series': (lambda: dict(X=[[[1., 2], [3.]]] * 20), 'series 0 is ragged'),
     'series of different variables': (lambda: dict(X=[*X20[:19], X20[0, :1, :3]]), '1 to 2 variables'),
     'strings': (lambda: dict(X=X20.astype(str)), 'must be numeric'),
@@ -210,15 +222,18 @@ REFUSALS = {
     'no series': (lambda: dict(X=X20[:0], y=Y20[:0]), 'is empty'),
     'a class with one sample': (lambda: dict(y=['c', *Y20[1:]], splits=None), "class 'c' has only one sample"),
     'too few to draw from': (lambda: dict(y=np.arange(20) // 2, splits=None), 'too few for 10 classes'),
-    'valid_pct': (lambda: dict(valid_pct=1.5, splits=None), 'valid_pct=1.5'),
-    'bs larger than the data with drop_last': (lambda: dict(bs=16, drop_last=True), 'training has 15 series'),
+    'too few left for training': (lambda: dict(y=np.arange(20) // 2, valid_pct=0.6, splits=None), 'too few for 10 classes'),
+    'valid_pct above 1': (lambda: dict(valid_pct=1.5, splits=None), 'valid_pct=1.5: must be between 0 and 1'),
+    'valid_pct 1': (lambda: dict(valid_pct=1, splits=None), 'valid_pct=1: must be between 0 and 1'),
+    'valid_pct 0': (lambda: dict(valid_pct=0, splits=None), 'valid_pct=0: must be between 0 and 1'),
+    'bs larger than the training split, with drop_last': (lambda: dict(bs=16, drop_last=True), 'training has 15 series'),
     'bs': (lambda: dict(bs=0), 'bs=0'),
     'lengths for other series': (lambda: dict(lengths=[3] * 19), r'expected one length per series, \[20\]'),
     'a length of 0': (lambda: dict(lengths=[3] * 19 + [0]), 'sample 19 is 0'),
     'weights for other series': (lambda: dict(weights=[1] * 15), 'one per series, 20 in total'),
     'class weights for numbers': (lambda: dict(y=X20[:, 0, 0], class_weight='balanced'), 'class_weight'),
-    'standardised labels': (lambda: dict(standardize_y=True), 'numbers'),
-    'a typing error': (lambda: dict(batch_sz=4), 'batch_sz')}
+    'standardized labels': (lambda: dict(standardize_y=True), 'numbers'),
+    'a misspelled argument': (lambda: dict(batch_sz=4), 'batch_sz')}
 
 @pytest.mark.parametrize('case', REFUSALS)
 def test_what_is_refused(case):
@@ -226,7 +241,52 @@ def test_what_is_refused(case):
     with pytest.raises((ValueError, TypeError), match=says):
         for dl in TSDataLoaders.from_numpy(**{**dict(X=X20, y=Y20, splits=FIRST15), **make()}).loaders: list(dl)
 
-@pytest.mark.parametrize('kw', (dict(), dict(num_workers=2)), ids=('here', 'workers'))
+def test_what_is_accepted():
+    def made(**kw): return TSDataLoaders.from_numpy(**{**dict(X=X20, y=Y20, splits=FIRST15), **kw})
+    assert len(made(bs=15, drop_last=True).train) == 1
+    assert len(made(y=np.arange(20) // 5, splits=None, valid_pct=0.2).valid_ds) == 4         # one per class
+    np.testing.assert_allclose(made(weights=np.full(20, 1e-3)).train.weights, np.full(15, 1/15))
+
+def test_repr_of_a_dataset():
+    ds = TSDataLoaders.from_numpy(X20, Y20, FIRST15).train_ds
+    assert repr(ds) == 'TSDataset: 15 series [c_in=2, sl=7], TSLabels(c=2, d=None)'
+    assert repr(TSDataset(X20)) == 'TSDataset: 20 series [c_in=2, sl=7]'
+    ds = TSDataset(X20, lengths=np.arange(20) % 7 + 1)
+    assert repr(ds) == 'TSDataset: 20 series [c_in=2, sl=7], lengths 1 to 7'
+    assert repr(ds.new_empty()) == 'TSDataset: 0 series [c_in=2, sl=7]' and len(ds.new_empty().lengths) == 0
+
+def test_a_loader_by_itself():
+    dl = TSDataLoader(TSDataset(X20), after_batch=[TSImpute(indicator=True)])
+    assert (dl.device, dl.fake_l.num_workers, dl.vars, dl.len) == (None, 0, 4, 7)
+
+@pytest.mark.parametrize('kw,steps', [(dict(), 'sl=7'), (dict(lengths=[7] * 20), 'sl=7 or less'),
+                                      (dict(lengths=[7] * 20, cut_batches=True), 'any sl')])
+def test_new_series_that_do_not_fit_are_refused(kw, steps):
+    dls = TSDataLoaders.from_numpy(X20, Y20, FIRST15, **kw)
+    with pytest.raises(ValueError, match=fr'\[n, c_in=2, {steps}\] as in training, got \[5, 3, 9\]'): dls.test_dl(np.zeros((5, 3, 9)))
+
+class Pad(Transform):
+    "Appends variables and steps, and counts the parts of a batch"
+    def __init__(self, c_in, sl, value=0.): self.pad, self.value = (0, sl, 0, c_in), value
+    def __call__(self, b, **kwargs):
+        self.n = len(b)
+        return (nn.functional.pad(b[0], self.pad, value=self.value), *b[1:])
+
+@pytest.mark.parametrize('kw', (dict(), dict(lengths=np.full(20, 7))), ids=('equal', 'unequal lengths'))
+def test_transforms_get_lengths_when_the_shape_is_computed(kw):
+    dl = TSDataLoader(TSDataset(X20, **kw), after_batch=[tfm := Pad(1, 2)])
+    assert (dl.vars, dl.len, tfm.n) == (3, 9, 1 + len(kw))
+
+@pytest.mark.parametrize('c_in,sl,place', [(1, 0, 'variable 2, step 0'), (0, 1, 'variable 0, step 7')])
+def test_bad_values_of_transforms_are_refused(c_in, sl, place):
+    dl = TSDataLoader(TSDataset(X20), after_batch=[Pad(c_in, sl, torch.nan)])
+    with pytest.raises(ValueError, match=f'transforms give nan in sample 0, {place}'): list(dl)
+
+def test_only_the_first_split_is_for_training():
+    dls = TSDataLoaders.from_numpy(X20, Y20, (range(10), range(10, 15), range(15, 20)))
+    assert [dl.split_idx for dl in (*dls.loaders, dls.test_dl(X20), TSDataLoader(TSDataset(X20)))] == [0, 1, 1, 1, 1]
+
+@pytest.mark.parametrize('kw', (dict(), dict(num_workers=2)), ids=('no workers', 'workers'))
 def test_workers_give_the_same_batches(vowels, kw):
     X, y, (train, test) = vowels
     dls = TSDataLoaders.from_numpy(X, y, (train, test), bs=50)
@@ -237,7 +297,7 @@ def test_workers_give_the_same_batches(vowels, kw):
     bad[123][4, 5] = np.nan
     with pytest.raises(ValueError, match='sample 123, variable 4, step 5'): list(dls.test_dl(bad, **kw))
 
-def test_a_seed_settles_order_and_augmentation(vowels):
+def test_a_seed_determines_order_and_augmentation(vowels):
     def batches():
         set_seed(5)
         dls = TSDataLoaders.from_numpy(*vowels, bs=32, batch_tfms=[TSStandardize(), TSJitter()])

@@ -33,5 +33,5 @@ def largest(M, sl, train, watch=nullcontext, **kw):
 def test_no_steps_by_steps_tensor(M, kw, train):
     assert largest(M, 800, train, **kw) <= 2.1 * largest(M, 400, train, **kw)
 
-def test_recorded_attention_is_seen():
+def test_recording_attention_creates_one():
     assert largest(GRUAttentionPlus, 400, False, record_attention) == 4 * 5*SMALL['n_heads']*400*400

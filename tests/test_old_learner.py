@@ -4,10 +4,9 @@
 `TSDataLoaders.from_numpy(X, y, splits, bs=32, batch_tfms=[TSImpute(), TSStandardize(), TSJitter()])`, exported at commit e6553a7."""
 from pathlib import Path
 
-import pytest
 import torch
-from fastai.basics import load_learner
 
+from tests.common import load_exported
 from tsai_rnnattn.data.archives import get_UCR_data
 
 OLD = Path(__file__).parent/'learner_before_renaming.pkl'
@@ -15,7 +14,7 @@ PROBS = {0: [0.120928, 0.102632, 0.133194, 0.131151, 0.078491, 0.076069, 0.10874
          100: [0.075063, 0.108897, 0.133633, 0.070605, 0.115402, 0.148603, 0.172935, 0.109808, 0.065054]}
 
 def test_it_loads_and_predicts_the_same():
-    with pytest.warns(UserWarning, match='insecure pickle'): learn = load_learner(OLD)
+    learn = load_exported(OLD)
     X, _, splits = get_UCR_data('JapaneseVowels', split_data=False)
     with learn.no_bar():
         for i,want in PROBS.items(): torch.testing.assert_close(learn.predict(X[splits[1][i]])[2], torch.tensor(want), atol=1e-5, rtol=1e-4)

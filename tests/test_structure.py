@@ -1,4 +1,4 @@
-"The rules of the house: the reading order of the notebooks, one direction of imports, short cells, documented names."
+"The order of the notebooks, the direction of their imports, short cells, and documentation of all public names."
 import importlib
 import inspect
 import json
@@ -14,7 +14,8 @@ import tsai_rnnattn
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT/'nbs').rglob('*.ipynb'))
-MODULES = [m.name for m in pkgutil.walk_packages(tsai_rnnattn.__path__, 'tsai_rnnattn.') if not m.name.endswith(('_modidx', '.all', '.layers.tst'))]
+SKIPPED = ('_modidx', '.all', '.layers.tst')                             # no definitions of their own
+MODULES = [m.name for m in pkgutil.walk_packages(tsai_rnnattn.__path__, 'tsai_rnnattn.') if not m.name.endswith(SKIPPED)]
 
 def sources(path, kind='code'): return [''.join(c['source']) for c in json.loads(path.read_text())['cells'] if c['cell_type'] == kind]
 
@@ -26,7 +27,7 @@ ROOMS = {module_of(p): p.stem for p in NOTEBOOKS if module_of(p)}        # {'lay
 
 @pytest.mark.parametrize('path', [p for p in NOTEBOOKS if module_of(p)], ids=lambda p: p.stem)
 def test_no_notebook_imports_from_a_later_one(path):
-    "`testing` aside: every notebook uses it, and it shows its contract on a model"
+    "Except `testing`, which all notebooks use, and which tests a model as an example"
     if module_of(path) == 'testing': return
     for module in re.findall(r'^\s*(?:from|import) tsai_rnnattn\.([\w.]+)', '\n'.join(sources(path)), re.M):
         rooms = [stem for name,stem in ROOMS.items() if name == module or name.startswith(f'{module}.')]    # a package has several
@@ -34,7 +35,7 @@ def test_no_notebook_imports_from_a_later_one(path):
         assert module == 'testing' or max(rooms) <= path.stem, f'{path.stem} imports {module}, which is in {max(rooms)}'
 
 @pytest.mark.parametrize('path', [p for p in NOTEBOOKS if module_of(p)], ids=lambda p: p.stem)
-def test_numbers_and_names_of_notebooks(path):
+def test_notebooks_are_named_by_number_and_module(path):
     assert re.fullmatch(rf'\d\d_{re.escape(module_of(path))}', path.stem)
 
 def test_cells_are_short():
@@ -42,7 +43,8 @@ def test_cells_are_short():
     assert median(lengths) <= 8 and quantiles(lengths, n=10)[-1] <= 17
 
 def test_lines_of_markdown_end_at_140_characters():
-    long = [(p.stem, line) for p in NOTEBOOKS for s in sources(p, 'markdown') for line in s.splitlines() if len(line) > 140 and line[0] != '|']
+    lines = [(p.stem, line) for p in NOTEBOOKS for s in sources(p, 'markdown') for line in s.splitlines()]
+    long = [(stem, line) for stem,line in lines if len(line) > 140 and line[0] != '|']                      # `|`: a row of a table
     assert not long
 
 def public():
@@ -60,7 +62,7 @@ def public():
 
 PUBLIC = dict(public())
 
-def test_all_of_the_package_is_looked_at():
+def test_public_finds_the_whole_package():
     for n in ('core.padding_mask', 'layers.heads.Head.forward', 'data.loaders.TSDataLoaders.from_numpy', 'data.transforms.TSStandardize'):
         assert f'tsai_rnnattn.{n}' in PUBLIC
     assert len(PUBLIC) > 120

@@ -12,10 +12,11 @@ import torch
 from torch.testing import assert_close
 
 from benchmarks.common import models
+from tests import common
 from tsai_rnnattn.models import rnn_attention as ours
 
 NAMES = ('RNNAttentionPlus', 'LSTMAttentionPlus', 'GRUAttentionPlus')
-SMALL = dict(hidden_size=8, n_heads=2, d_ff=11, encoder_layers=2, encoder_dropout=0.)
+SMALL = {**common.SMALL, 'encoder_layers': 2, 'encoder_dropout': 0.}
 CASES = [dict(), dict(rnn_layers=2, bidirectional=True), dict(bias=False, act='relu', fc_dropout=0.3), dict(n_heads=3, d_k=5, d_v=3),
          dict(y_range=(-1, 3)), dict(d=5), dict(d=(3,5), fc_dropout=0.1), dict(d=7, flatten=False), dict(d=4, use_bn=False)]
 RECORD = Path(__file__).parent/'tsai_1.0.1_outputs.json'
@@ -24,7 +25,7 @@ RECORD = Path(__file__).parent/'tsai_1.0.1_outputs.json'
 def build(module, name, case, c_in=3, c_out=2, seq_len=7): return getattr(module, name)(c_in, c_out, seq_len, **{**SMALL, **case})
 
 def fill(model):
-    "Give every parameter and statistic values that depend on its name's place alone"
+    "Set every parameter and statistic to values that depend only on the position of its name"
     for i,(name,t) in enumerate(sorted(model.state_dict().items())):
         values = 0.3 * torch.sin(0.7*torch.arange(t.numel()) + i).view(t.shape)
         if t.is_floating_point(): t.copy_(values.abs() + 0.5 if name.endswith('running_var') else values)
@@ -47,7 +48,7 @@ def test_outputs_recorded_from_tsai(name, i):
     want = torch.tensor(record['outputs'][name][i])
     with torch.no_grad(): got = fill(build(ours, name, CASES[i])).eval()(batch())
     assert record['cases'][i] == json.loads(json.dumps(CASES[i]))
-    assert want.std() > 1e-3                                                                  # it could differ
+    assert want.std() > 1e-3                                                                  # outputs are not constant
     assert_close(got, want, atol=1e-5, rtol=0)
 
 
@@ -59,7 +60,7 @@ def test_names_and_shapes_recorded_from_tsai():
 
 @pytest.fixture(scope='module')
 def tsai():
-    if find_spec('tsai') is None: pytest.skip('tsai is not installed: pip install tsai==1.0.1 beside this library to compare with it')
+    if find_spec('tsai') is None: pytest.skip('needs tsai: pip install tsai==1.0.1')
     return models('tsai')
 
 @pytest.mark.parametrize('case', CASES, ids=str)
@@ -68,11 +69,11 @@ def test_tsai_checkpoint_loads(tsai, name, case):
     torch.manual_seed(0)
     theirs, mine = build(tsai, name, case), build(ours, name, case)
     for n,b in theirs.named_buffers():
-        if b.is_floating_point(): b.uniform_(0.5, 2)                                          # as after some training
+        if b.is_floating_point(): b.uniform_(0.5, 2)                                          # as after training
     mine.load_state_dict(theirs.state_dict(), strict=True)
     x = torch.randn(5, 3, 7)
     assert_close(mine.eval()(x), theirs.eval()(x), atol=1e-5, rtol=0)
-    if 'fc_dropout' in case: return                                                           # draws at random in training
+    if 'fc_dropout' in case: return                                                           # random in training
     a, b = mine.train()(x), theirs.train()(x)                                                 # batch norm with the batch's statistics
     assert_close(a, b, atol=1e-5, rtol=0)
     for loss in (a.square().sum(), b.square().sum()): loss.backward()
