@@ -3,7 +3,6 @@ import ast
 import re
 import sys
 from configparser import ConfigParser
-from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ PARSER = ConfigParser(delimiters=['='])
 PARSER.read(ROOT/'settings.ini', encoding='utf-8')
 CFG = PARSER['DEFAULT']
 EXTRAS = ('dev', 'bench')
+DISTRIBUTIONS = {'plum': 'plum-dispatch'}                              # where the name differs from the module's
 OWN = {'tsai_rnnattn', 'benchmarks', 'tests'}
 
 def requirements(*keys): return [Requirement(o) for k in keys for o in CFG[k].split()]
@@ -29,8 +29,7 @@ def imported_modules(path):
 def imported_distributions(*folders):
     "Distributions that provide the third-party imports of `folders`"
     modules = {m for f in folders for p in (ROOT/f).rglob('*.py') for m in imported_modules(p)} - OWN - sys.stdlib_module_names
-    provided_by = packages_distributions()
-    return {canonicalize_name(d) for m in modules for d in provided_by.get(m, [m])}
+    return {canonicalize_name(DISTRIBUTIONS.get(m, m)) for m in modules}
 
 def constraints():
     lines = (ROOT/'constraints.txt').read_text(encoding='utf-8').splitlines()
