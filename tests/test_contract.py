@@ -115,6 +115,18 @@ def test_bad_sizes_of_heads_are_refused(make, name):
 def test_bad_dropouts_of_heads_are_refused(head):
     with pytest.raises(ValueError, match='fc_dropout=1: must be a probability'): head(6, 2, 7, fc_dropout=1)
 
+def test_lin_nd_head_without_d_averages_any_number_of_steps():
+    head, fixed = lin_nd_head(6, 2).eval(), lin_nd_head(6, 2, 7).eval()
+    fixed.load_state_dict(head.state_dict())
+    for sl in (7, 9): assert torch.equal(fixed(features(sl)), head(features(sl)))
+
+def test_lin_nd_head_of_one_step_has_the_keys_of_tsai():
+    head = lin_nd_head(6, 2, 1, d=4)
+    assert list(head.state_dict()) == ['2.weight', '2.bias'] and head(features(1)).shape == (5, 4, 2)
+    assert list(lin_nd_head(6, 2, 2, d=4, flatten=True).state_dict()) == ['1.weight', '1.bias']
+
+def test_attention_pool_has_no_bias(): assert list(AttentionPool(6).state_dict()) == ['score.weight']
+
 def test_repr_of_a_head_shows_its_settings():
     text = repr(flatten_head(6, 2, 7, d=(3,4), y_range=(0, 5)))
     for o in ('FlattenSteps(seq_len=7)', '(bs, 3, 4, 2)', 'low=0.0, high=5.0'): assert o in text

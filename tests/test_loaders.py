@@ -1,6 +1,7 @@
 "Loaders of series with unequal lengths, with missing values, and from files larger than memory."
 import mmap
 import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import matplotlib
@@ -228,9 +229,11 @@ REFUSALS = {
     'valid_pct 0': (lambda: dict(valid_pct=0, splits=None), 'valid_pct=0: must be between 0 and 1'),
     'bs larger than the training split, with drop_last': (lambda: dict(bs=16, drop_last=True), 'training has 15 series'),
     'bs': (lambda: dict(bs=0), 'bs=0'),
+    'val_bs': (lambda: dict(val_bs=0), 'val_bs=0'),
     'lengths for other series': (lambda: dict(lengths=[3] * 19), r'expected one length per series, \[20\]'),
     'a length of 0': (lambda: dict(lengths=[3] * 19 + [0]), 'sample 19 is 0'),
     'weights for other series': (lambda: dict(weights=[1] * 15), 'one per series, 20 in total'),
+    'no weight in training': (lambda: dict(weights=[0] * 15 + [1] * 5), 'not all 0 in training'),
     'class weights for numbers': (lambda: dict(y=X20[:, 0, 0], class_weight='balanced'), 'class_weight'),
     'standardized labels': (lambda: dict(standardize_y=True), 'numbers'),
     'a misspelled argument': (lambda: dict(batch_sz=4), 'batch_sz')}
@@ -243,7 +246,7 @@ def test_what_is_refused(case):
 
 def test_what_is_accepted():
     def made(**kw): return TSDataLoaders.from_numpy(**{**dict(X=X20, y=Y20, splits=FIRST15), **kw})
-    assert len(made(bs=15, drop_last=True).train) == 1
+    assert made().path == Path('.') and len(made(bs=15, drop_last=True).train) == 1
     assert len(made(y=np.arange(20) // 5, splits=None, valid_pct=0.2).valid_ds) == 4         # one per class
     np.testing.assert_allclose(made(weights=np.full(20, 1e-3)).train.weights, np.full(15, 1/15))
 
@@ -257,7 +260,8 @@ def test_repr_of_a_dataset():
 
 def test_a_loader_by_itself():
     dl = TSDataLoader(TSDataset(X20), after_batch=[TSImpute(indicator=True)])
-    assert (dl.device, dl.fake_l.num_workers, dl.vars, dl.len) == (None, 0, 4, 7)
+    with pytest.raises(ValueError, match='bs=0'): TSDataLoader(TSDataset(X20), 0)
+    assert (dl.bs, dl.device, dl.fake_l.num_workers, dl.vars, dl.len) == (64, None, 0, 4, 7)
 
 @pytest.mark.parametrize('kw,steps', [(dict(), 'sl=7'), (dict(lengths=[7] * 20), 'sl=7 or less'),
                                       (dict(lengths=[7] * 20, cut_batches=True), 'any sl')])
@@ -268,14 +272,17 @@ def test_new_series_that_do_not_fit_are_refused(kw, steps):
 class Pad(Transform):
     "Appends variables and steps, and counts the parts of a batch"
     def __init__(self, c_in, sl, value=0.): self.pad, self.value = (0, sl, 0, c_in), value
-    def __call__(self, b, **kwargs):
-        self.n = len(b)
+    def __call__(self, b, split_idx=None):
+        self.n, self.device, self.called_with = len(b), b[0].device.type, split_idx
+        assert {len(o) for o in b} == {len(b[0])}
         return (nn.functional.pad(b[0], self.pad, value=self.value), *b[1:])
 
 @pytest.mark.parametrize('kw', (dict(), dict(lengths=np.full(20, 7))), ids=('equal', 'unequal lengths'))
 def test_transforms_get_lengths_when_the_shape_is_computed(kw):
     dl = TSDataLoader(TSDataset(X20, **kw), after_batch=[tfm := Pad(1, 2)])
-    assert (dl.vars, dl.len, tfm.n) == (3, 9, 1 + len(kw))
+    assert (dl.vars, dl.len, tfm.n, tfm.device, tfm.called_with) == (3, 9, 1 + len(kw), 'cpu', 1)
+    dl.to('meta')
+    assert (dl.vars, tfm.device) == (3, 'meta')
 
 @pytest.mark.parametrize('c_in,sl,place', [(1, 0, 'variable 2, step 0'), (0, 1, 'variable 0, step 7')])
 def test_bad_values_of_transforms_are_refused(c_in, sl, place):
