@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from fastcore.basics import patch
 
-from ..core import fill_padding
+from ..core import padding_mask
 from .types import TSLengths, TSTensor
 
 # %% ../../nbs/37_data.dataset.ipynb #89191d74
@@ -97,7 +97,7 @@ def read(self:TSDataset,
     if not self.has_lengths: return (x,)
     lengths = torch.from_numpy(self.lengths[rows])
     if self.cut: x = x[..., :lengths.max()]
-    return fill_padding(x, lengths), lengths
+    return x.masked_fill_(~padding_mask(lengths, x.shape[2])[:, None], 0), lengths   # in place: indexing with an array has made a copy
 
 @patch
 def fetch(self:TSDataset,

@@ -6,6 +6,7 @@
 __all__ = ['TSDataLoader', 'TSDataLoaders', 'draw_splits']
 
 # %% ../../nbs/38_data.loaders.ipynb #fb71264b
+from collections.abc import Iterator
 from inspect import signature
 
 import numpy as np
@@ -44,40 +45,35 @@ class TSDataLoader(TfmdDL):
 
 # %% ../../nbs/38_data.loaders.ipynb #4d82babd
 @patch
-def get_idxs(self:TSDataLoader)->np.ndarray: # places in the dataset
+def get_idxs(self:TSDataLoader)->np.ndarray: # positions in the dataset
     "The order of the series in the next epoch"
     return self.shuffle_fn(np.arange(self.n)) if self.shuffle else np.arange(self.n)
 
 @patch
 def shuffle_fn(self:TSDataLoader,
-    idxs:np.ndarray, # places in the dataset
-)->np.ndarray: # as many places
+    idxs:np.ndarray, # positions in the dataset
+)->np.ndarray: # as many positions
     "A permutation of `idxs`, or with `weights` a random draw from them"
     rng = np.random.default_rng(self.rng.getrandbits(64))
     return rng.permutation(idxs) if self.weights is None else rng.choice(idxs, len(idxs), p=self.weights)
 
 # %% ../../nbs/38_data.loaders.ipynb #4d82babe
 @patch
-def do_item(self:TSDataLoader,
-    s:int|None, # place in the dataset; None: the first
-)->int: # the place itself
-    "An item is its place: the dataset is indexed in `create_batch`"
-    return 0 if s is None else s
+def sample(self:TSDataLoader)->Iterator: # arrays of positions in the dataset
+    "The positions of each batch; with several workers, of the batches that this one reads"
+    order = _epoch_order(self)
+    return (order[k*self.bs:(k+1)*self.bs] for k in range(self.offs, len(self), self.num_workers))
 
 @patch
-def create_batch(self:TSDataLoader,
-    b:list, # places in the dataset
-)->tuple: # series, lengths if any, targets if known, typed
-    "The batch of the series at these places"
-    return self.dataset[np.array(b)]
+def create_batches(self:TSDataLoader,
+    samps:Iterator, # arrays of positions in the dataset
+)->Iterator: # batches: series, lengths if any, targets if known
+    "Index the dataset once per batch"
+    return (self.dataset[positions] for positions in samps)
 
-@patch
-def retain(self:TSDataLoader,
-    res:tuple, # a batch
-    b:list, # what it was created from
-)->tuple: # `res`
-    "Leave the types of the batch as they are"
-    return res
+def _epoch_order(dl):
+    "The positions in the order of the current epoch, in the private attribute where fastai's loader keeps them"
+    return dl._DataLoader__idxs
 
 # %% ../../nbs/38_data.loaders.ipynb #477b586a
 _hooks = {'wif', 'before_iter', 'after_batch', 'after_iter', 'get_idxs', 'shuffle_fn'}
@@ -99,10 +95,6 @@ def _finish(self:TSDataLoader, k, b):
     bad = first_bad_value(x)
     if bad: raise ValueError(self._bad_value_text(self.dataset.rows[_epoch_order(self)[k*self.bs + bad[0]]], *bad[1:3], x[bad[:3]].item()))
     return (x, *rest)
-
-def _epoch_order(dl):
-    "The places in the order of the current epoch, in the private attribute where fastai's loader keeps them"
-    return dl._DataLoader__idxs
 
 @patch
 def _bad_value_text(self:TSDataLoader, row, c, s, value):
