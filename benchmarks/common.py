@@ -7,6 +7,7 @@ from statistics import median
 
 import torch
 import torch.nn.functional as F
+from torch import library as torch_library
 
 BS, C_IN, C_OUT = 32, 9, 6
 CELLS = ('RNN', 'LSTM', 'GRU')
@@ -18,7 +19,7 @@ def shim_torchvision():
     except RuntimeError as e:
         if 'torchvision::nms' not in str(e): raise
         global _lib                                                        # keeps the declarations alive
-        _lib = torch.library.Library('torchvision', 'FRAGMENT')
+        _lib = torch_library.Library('torchvision', 'FRAGMENT')
         for op in ('nms', 'qnms'): _lib.define(f'{op}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
 
 def models(library):

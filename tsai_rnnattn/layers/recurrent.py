@@ -7,7 +7,7 @@ __all__ = ['recurrent_steps', 'init_recurrent']
 
 # %% ../../nbs/14_layers.recurrent.ipynb #f5cc6e83
 import torch
-from torch import Tensor, nn
+from torch import Tensor, library, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 # %% ../../nbs/14_layers.recurrent.ipynb #b4634448
@@ -41,7 +41,7 @@ def init_recurrent(
 # %% ../../nbs/14_layers.recurrent.ipynb #50ec14e2
 _cells = dict(RNN_TANH=torch.rnn_tanh, RNN_RELU=torch.rnn_relu, LSTM=torch.lstm, GRU=torch.gru)
 
-@torch.library.custom_op('tsai_rnnattn::recurrent', mutates_args=())
+@library.custom_op('tsai_rnnattn::recurrent', mutates_args=())
 def _recurrent_op(
     x:Tensor, lengths:Tensor|None, weights:list[Tensor], mode:str, num_layers:int, hidden_size:int, bidirectional:bool)->Tensor:
     "`recurrent_steps` of the network with these `weights`, in evaluation mode"
