@@ -84,6 +84,6 @@ def series_from_sktime(
     X, # panel of series: nested or indexed data frame, list of data frames, array, or list of arrays
 )->np.ndarray|L|list: # array [n, c_in, sl], or list of [c_in, sl_i]
     "The series of a container of sktime or aeon; raises `TypeError` for anything else"
-    if isinstance(X, np.ndarray) or isinstance(X, (list, tuple)) and isinstance(X[0], np.ndarray): return X
+    if isinstance(X, np.ndarray) or isinstance(X, (list, tuple)) and X and isinstance(X[0], np.ndarray): return X
     from sktime.datatypes import convert_to
     return stack_series([f.to_numpy(np.float32).T for f in convert_to(X, 'df-list')])

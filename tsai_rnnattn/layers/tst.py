@@ -5,5 +5,6 @@ from .dropout import FastDropout as _Dropout
 from .encoder import _TSTEncoder, _TSTEncoderLayer
 from .norm import SeriesBatchNorm1d, _BatchNorm1d
 from .norm import StepBatchNorm as _StepBatchNorm
+from .pooling import MaxOverTime
 
-heads._SeriesBatchNorm1d = SeriesBatchNorm1d
+heads._SeriesBatchNorm1d, heads.MaxPool = SeriesBatchNorm1d, MaxOverTime
