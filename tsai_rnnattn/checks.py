@@ -26,10 +26,11 @@ def _is_size(n):
 # %% ../nbs/01_checks.ipynb #420b5c76
 def check_sizes(
     **sizes, # sizes by name
-)->None:
-    "Raise `ValueError` unless every size is an integer ≥ 1"
+)->list: # the sizes as `int`, in the same order
+    "The sizes, which may be NumPy's, as integers; raises `ValueError` unless each is an integer ≥ 1"
     bad = [f'{k}={v!r}' for k,v in sizes.items() if not _is_size(v)]
     if bad: raise ValueError(f"{', '.join(bad)}: must be {'an integer' if len(bad) == 1 else 'integers'} ≥ 1")
+    return [index(v) for v in sizes.values()]
 
 # %% ../nbs/01_checks.ipynb #90e538b2
 def check_dropouts(
@@ -42,12 +43,12 @@ def check_dropouts(
 # %% ../nbs/01_checks.ipynb #b7236f91
 def as_shape(
     d:int|tuple, # output shape without batch and class
-)->tuple: # `d` as a tuple
+)->tuple: # `d` as a tuple of `int`
     "`d` as a tuple; raises `ValueError` unless it is an integer ≥ 1 or a tuple of them"
     shape = tuple(d) if isinstance(d, (tuple,list)) else (d,)
     if not shape or not all(map(_is_size, shape)):
         raise ValueError(f"d={d!r}: must be an integer ≥ 1 or a tuple of them, such as d=10 or d=(3, 10)")
-    return shape
+    return tuple(map(index, shape))
 
 # %% ../nbs/01_checks.ipynb #2c0977c1
 def check_y_range(
