@@ -26,19 +26,28 @@ def _keep_mask(
 
 # %% ../../nbs/11_layers.dropout.ipynb #2522a659
 class _MaskedScale(Function):
-    "`x` where a random mask keeps it, scaled to preserve the mean; 0 elsewhere"
+    "`x * keep * scale`"
+    generate_vmap_rule = True
     @staticmethod
-    def forward(ctx, x, p):
-        cut = min(round(p * 2**16), 2**16 - 1)                   # since p < 1, at least one outcome keeps the value
-        keep = _keep_mask(x, cut)
+    def forward(x, keep, scale): return keep.to(x.dtype).mul_(x).mul_(scale)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        _, keep, ctx.scale = inputs
         ctx.save_for_backward(keep)
-        ctx.scale = 2**16 / (2**16 - cut)
-        return keep.to(x.dtype).mul_(x).mul_(ctx.scale)
 
     @staticmethod
     def backward(ctx, grad):
         keep, = ctx.saved_tensors
-        return keep.to(grad.dtype).mul_(grad).mul_(ctx.scale), None
+        return keep.to(grad.dtype).mul_(grad).mul_(ctx.scale), None, None
+
+def _dropout(
+    x:Tensor, # any shape
+    p:float, # probability of dropping a value, 0 < p < 1
+)->Tensor: # shape of `x`
+    "`x` where a random mask keeps it, scaled to preserve the mean; 0 elsewhere"
+    cut = min(round(p * 2**16), 2**16 - 1)                       # since p < 1, at least one outcome keeps the value
+    return _MaskedScale.apply(x, _keep_mask(x, cut), 2**16 / (2**16 - cut))
 
 # %% ../../nbs/11_layers.dropout.ipynb #9257ddb3
 class FastDropout(nn.Dropout):
@@ -56,5 +65,5 @@ class FastDropout(nn.Dropout):
         "`x` plus `residual`; in training, values of `x` are dropped with probability `p` and the others scaled by `1/(1-p)`"
         if not (self.training and self.p): return x if residual is None else x + residual
         fast = x.device.type == 'cpu' and not torch.compiler.is_compiling()
-        dropped = _MaskedScale.apply(x, self.p) if fast else F.dropout(x, self.p)
+        dropped = _dropout(x, self.p) if fast else F.dropout(x, self.p)
         return dropped if residual is None else dropped.to(torch.promote_types(x.dtype, residual.dtype)).add_(residual)

@@ -32,7 +32,8 @@ class MeanPool(nn.Module):
     )->Tensor: # [bs, d_model]
         "The mean of each feature over the real steps"
         if lengths is None: return x.mean(2)
-        return fill_padding(x, lengths).sum(2) / lengths.to(x.device)[:, None]
+        total = fill_padding(x, lengths).sum(2, dtype=torch.promote_types(x.dtype, torch.float32))   # beyond the range of half precision
+        return (total / lengths.to(x.device)[:, None]).to(x.dtype)
 
 # %% ../../nbs/13_layers.pooling.ipynb #fb30da94
 class MaxOverTime(nn.Module):
