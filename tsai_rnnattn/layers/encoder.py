@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from ..checks import check_dropouts, check_sizes
 from ..core import get_activation_fn
-from .attention import MultiHeadAttention, combine_masks
+from .attention import MultiHeadAttention
 from .dropout import FastDropout
-from .norm import StepBatchNorm
+from .norm import step_norm
 
 # %% ../../nbs/15_layers.encoder.ipynb #0cc683f3
 def _head_size(
@@ -27,7 +27,7 @@ def _head_size(
 
 # %% ../../nbs/15_layers.encoder.ipynb #7dc8a8bb
 class _TSTEncoderLayer(nn.Module):
-    "Self-attention and a feed-forward network, each with dropout, residual connection and batch norm: Zerveas et al. (2021), section 3"
+    "Self-attention and a feed-forward network, each with dropout, residual connection and norm: Zerveas et al. (2021), section 3"
     def __init__(self,
         q_len:int|None, # steps in the series; None: any number
         d_model:int, # features of a step
@@ -37,6 +37,7 @@ class _TSTEncoderLayer(nn.Module):
         d_ff:int=256, # features inside the feed-forward network
         dropout:float=0.1, # dropout before each residual connection and inside the feed-forward network
         activation='gelu', # activation of the feed-forward network: name, class or module
+        norm='batch', # norm after each residual connection: 'batch', 'layer', or a class such as StepLayerNorm
     ):
         super().__init__()
         check_sizes(d_model=d_model, n_heads=n_heads, d_ff=d_ff, **({} if q_len is None else {'q_len': q_len}))
@@ -44,10 +45,10 @@ class _TSTEncoderLayer(nn.Module):
         self.q_len = q_len
         self.self_attn = MultiHeadAttention(d_model, n_heads, _head_size(d_k, d_model, n_heads), _head_size(d_v, d_model, n_heads))
         self.dropout_attn = FastDropout(dropout)
-        self.batchnorm_attn = StepBatchNorm(d_model)
+        self.batchnorm_attn = step_norm(norm, d_model)           # tsai's name, whatever the norm
         self.ff = nn.Sequential(nn.Linear(d_model, d_ff), get_activation_fn(activation), FastDropout(dropout), nn.Linear(d_ff, d_model))
         self.dropout_ffn = FastDropout(dropout)
-        self.batchnorm_ffn = StepBatchNorm(d_model)
+        self.batchnorm_ffn = step_norm(norm, d_model)
 
     def forward(self,
         src:Tensor, # [bs, q_len, d_model]
@@ -58,8 +59,7 @@ class _TSTEncoderLayer(nn.Module):
         "Apply the layer; raises `ValueError` unless there are `q_len` steps, and `ValueError` or `TypeError` for masks that do not fit"
         if self.q_len not in (None, src.shape[1]):
             raise ValueError(f"expected [bs, q_len={self.q_len}, d_model], got {list(src.shape)}: use a layer with q_len={src.shape[1]}")
-        mask = combine_masks(mask, real, self.self_attn.n_heads)
-        attended, _ = self.self_attn(src, src, src, mask, need_weights=False, is_causal=is_causal)
+        attended, _ = self.self_attn(src, src, src, mask, real=real, need_weights=False, is_causal=is_causal)
         src = self.batchnorm_attn(self.dropout_attn(attended, residual=src), real)
         return self.batchnorm_ffn(self.dropout_ffn(self.ff(src), residual=src), real)
 
@@ -76,10 +76,12 @@ class _TSTEncoder(nn.Module):
         dropout:float=0.1, # dropout before each residual connection and inside the feed-forward network
         activation='gelu', # activation of the feed-forward network: name, class or module
         n_layers:int=1, # encoder layers
+        norm='batch', # norm after each residual connection: 'batch', 'layer', or a class such as StepLayerNorm
     ):
         super().__init__()
         check_sizes(n_layers=n_layers)
-        self.layers = nn.ModuleList(_TSTEncoderLayer(q_len, d_model, n_heads, d_k, d_v, d_ff, dropout, activation) for _ in range(n_layers))
+        layers = (_TSTEncoderLayer(q_len, d_model, n_heads, d_k, d_v, d_ff, dropout, activation, norm) for _ in range(n_layers))
+        self.layers = nn.ModuleList(layers)
 
     def forward(self,
         src:Tensor, # [bs, q_len, d_model]
