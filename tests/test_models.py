@@ -83,21 +83,23 @@ def test_signature_is_that_of_tsais_documentation(M):
     params = inspect.signature(M).parameters
     assert [k for k,p in params.items() if p.kind is p.POSITIONAL_OR_KEYWORD] == ['c_in', 'c_out', 'seq_len', *SIGNATURE]
     assert {k: params[k].default for k in SIGNATURE} == SIGNATURE
-    assert {k: p.default for k,p in params.items() if p.kind is p.KEYWORD_ONLY} == dict(causal=False, rnn_init=None)  # not in tsai
+    not_in_tsai = {k: p.default for k,p in params.items() if p.kind is p.KEYWORD_ONLY}
+    assert not_in_tsai == dict(causal=False, norm='batch', rnn_init=None)
     assert [n for n,_ in M(3, 2, 7, **SMALL).named_children()] == ['backbone', 'head']
     assert isinstance(M(3, 2, 7, **SMALL), nn.Sequential)
 
 CHANGES = [dict(d=4), dict(hidden_size=16), dict(rnn_layers=2), dict(bias=False), dict(bidirectional=True), dict(encoder_layers=1),
            dict(n_heads=1), dict(d_k=5), dict(d_v=5), dict(d_ff=13), dict(act='relu'), dict(y_range=(0, 1)),
            dict(custom_head=lambda n, c, s: nn.Flatten()), dict(flatten=False), dict(encoder_dropout=0.5), dict(fc_dropout=0.5),
-           dict(rnn_dropout=0.5, rnn_layers=2), dict(use_bn=False, d=4), dict(causal=True), dict(rnn_init=init_recurrent)]
+           dict(rnn_dropout=0.5, rnn_layers=2), dict(use_bn=False, d=4), dict(causal=True), dict(norm='layer'),
+           dict(rnn_init=init_recurrent)]
 
 @pytest.mark.parametrize('change', CHANGES, ids=str)
 def test_every_argument_changes_the_output(change):
     def train_output(**kw):
         torch.manual_seed(0)
         model = GRUAttentionPlus(3, 2, 7, **{**TWO_LAYERS, 'encoder_dropout': 0., **kw})
-        scale = model.backbone.encoder.layers[-1].batchnorm_ffn.get_parameter('1.weight')
+        scale = next(model.backbone.encoder.layers[-1].batchnorm_ffn.parameters())
         nn.init.uniform_(scale)                                          # with scale 1, the batch norm of the head would change nothing
         return model(series())
     same = {k: v for k,v in change.items() if k in ('rnn_layers', 'd') and len(change) > 1}      # the other argument needs it

@@ -9,12 +9,13 @@ __all__ = ['RNNAttentionPlus', 'LSTMAttentionPlus', 'GRUAttentionPlus']
 from collections import OrderedDict
 from inspect import signature
 
+import torch
 from torch import Tensor, nn
 
 from ..checks import check_dropouts, check_lengths, check_series, check_sizes, check_y_range
 from ..core import padding_mask
 from ..layers.encoder import TSTEncoder
-from ..layers.heads import call_with_lengths, flatten_head, lin_nd_head
+from ..layers.heads import PaddedSequential, flatten_head, lin_nd_head
 from ..layers.recurrent import recurrent_steps
 
 # %% ../../nbs/21_models.rnn_attention.ipynb #3366403c
@@ -45,9 +46,11 @@ class _RNNAttentionPlus_Backbone(nn.Module):
         check_series(x, self.c_in, self.seq_len)
         bs, _, sl = x.shape
         real = None if lengths is None else padding_mask(check_lengths(lengths, bs, sl).to(x.device), sl)    # [bs, sl]
-        steps = recurrent_steps(self.rnn, x.to(self.rnn.weight_ih_l0.dtype).transpose(1, 2), lengths)        # [bs, sl, d_model]
+        steps = recurrent_steps(self.rnn, x.to(_dtype(self.rnn)).transpose(1, 2), lengths)     # [bs, sl, d_model]
         features = self.encoder(steps, real=real, is_causal=self.causal)
         return features.transpose(1, 2).contiguous()             # [bs, d_model, sl]; an activation is slow on a strided tensor
+
+def _dtype(rnn): return getattr(rnn, 'weight_ih_l0', torch.empty(0)).dtype       # a quantized network has no such weight
 
 # %% ../../nbs/21_models.rnn_attention.ipynb #e5b159b1
 def _rnn_attention_head(d_model, c_out, seq_len, act, d, fc_dropout, y_range, use_bn, flatten):
@@ -71,12 +74,12 @@ def _init(rnn, rnn_init):
     rnn_init(rnn)
 
 # %% ../../nbs/21_models.rnn_attention.ipynb #c1f2dfe7
-class _RNNAttentionPlus_Base(nn.Sequential):
+class _RNNAttentionPlus_Base(PaddedSequential):
     "`backbone` and `head` of the three models, which set the recurrent network in `_cell`"
     def __init__(self,
         c_in:int, # variables in the series: dls.vars
         c_out:int, # classes, or numbers to predict: dls.c
-        seq_len:int, # steps in the series: dls.len
+        seq_len:int|None, # steps in the series: dls.len; with a head for any number of steps also None
         d:int|tuple|None=None, # output shape without batch and class
         hidden_size:int=128, # features of the hidden state
         rnn_layers:int=1, # recurrent layers
@@ -95,25 +98,28 @@ class _RNNAttentionPlus_Base(nn.Sequential):
         custom_head=None, # a module, or a callable (d_model, c_out, seq_len) that returns one, such as `mean_pool_head`
         use_bn:bool=True, # start with batch norm over the features? Not used by the flat head
         flatten:bool=True, # does each output see all steps? If not, it sees its own step (with `d`) or their mean (without `d`)
-        *, causal:bool=False, # whether a step attends only to itself and earlier steps
+        *, causal:bool=False, # whether a step attends only to itself and earlier steps; in training, `norm='batch'` still mixes all steps
+        norm='batch', # norm after each residual connection: 'batch', 'layer', or a class such as StepLayerNorm
         rnn_init=None, # initializes the recurrent network in place, such as `init_recurrent`; None: torch's initialization
     ):
-        check_sizes(c_in=c_in, c_out=c_out, seq_len=seq_len, hidden_size=hidden_size, rnn_layers=rnn_layers, encoder_layers=encoder_layers)
+        any_len = custom_head is not None or (d is None and not flatten)
+        c_in, c_out, hidden_size, rnn_layers, encoder_layers = check_sizes(
+            c_in=c_in, c_out=c_out, hidden_size=hidden_size, rnn_layers=rnn_layers, encoder_layers=encoder_layers)
+        if not (seq_len is None and any_len): seq_len, = check_sizes(seq_len=seq_len)
         check_dropouts(rnn_dropout=rnn_dropout, encoder_dropout=encoder_dropout, fc_dropout=fc_dropout)
         if causal and bidirectional: raise ValueError("causal=True, bidirectional=True: a backward direction sees later steps; choose one")
         bidirectional = bool(bidirectional)
         d_model = hidden_size * (1 + bidirectional)
-        any_len = custom_head is not None or (d is None and not flatten)
         backbone = _RNNAttentionPlus_Backbone(self._cell, c_in, None if any_len else seq_len, hidden_size, rnn_layers, bias, rnn_dropout,
             bidirectional, causal, n_heads=n_heads, d_k=d_k, d_v=d_v, d_ff=d_ff, dropout=encoder_dropout, activation=act,
-            n_layers=encoder_layers)
+            n_layers=encoder_layers, norm=norm)
         if rnn_init is not None: _init(backbone.rnn, rnn_init)
         if y_range is not None: y_range = check_y_range(y_range)
         options = dict(d=d, fc_dropout=fc_dropout, y_range=y_range, use_bn=use_bn, flatten=flatten)
         head = (_rnn_attention_head(d_model, c_out, seq_len, act, **options) if custom_head is None else
                 _custom_head(custom_head, d_model, c_out, seq_len, **options))
         super().__init__(OrderedDict(backbone=backbone, head=head))
-        self.head_nf = d_model * seq_len                         # features that the flat head sees
+        self.head_nf = None if seq_len is None else d_model * seq_len    # features that the flat head sees
 
     def forward(self,
         x:Tensor, # series [bs, c_in, sl], or the pair (x, lengths)
@@ -121,7 +127,7 @@ class _RNNAttentionPlus_Base(nn.Sequential):
     )->Tensor: # [bs, c_out], or [bs, *d, c_out], or what the head returns
         "The output for each series; raises `ValueError` or `TypeError` for batches and lengths that do not fit"
         if isinstance(x, (tuple, list)): x, lengths = x
-        return call_with_lengths(self.head, self.backbone(x, lengths), lengths)
+        return super().forward(x, lengths)
 
 # %% ../../nbs/21_models.rnn_attention.ipynb #93c00152
 class RNNAttentionPlus(_RNNAttentionPlus_Base):
