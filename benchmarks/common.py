@@ -54,10 +54,10 @@ class Floor(torch.nn.Module):
         return self.head(x.flatten(1))
 
 
-def batch(steps, bs=BS):
+def batch(steps, bs=BS, device='cpu'):
     "Random series and classes"
     g = torch.Generator().manual_seed(0)
-    return torch.randn(bs, C_IN, steps, generator=g), torch.randint(C_OUT, (bs,), generator=g)
+    return torch.randn(bs, C_IN, steps, generator=g).to(device), torch.randint(C_OUT, (bs,), generator=g).to(device)
 
 def train_step(model, x, y):
     "Forward pass, loss and backward pass; the optimizer costs the same in both libraries"
@@ -92,8 +92,9 @@ def cpu_model():
 def memory_gb():
     with open('/proc/meminfo') as f: return int(f.readline().split()[1]) * 1024 / 1e9
 
-def machine(cores, threads):
+def machine(cores, threads, device='cpu'):
     "Processor, versions and date, one line each"
+    card = [f'{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}'] if device == 'cuda' else []
     versions = ', '.join(f'{p} {version(p)}' for p in ('tsai_rnnattn', 'tsai', 'torch', 'fastai', 'fastcore', 'numpy'))
-    return [f'{cpu_model()}, {cores} cores, {threads} threads, {memory_gb():.0f} GB memory',
+    return [*card, f'{cpu_model()}, {cores} cores, {threads} threads, {memory_gb():.0f} GB memory',
             f'{versions}, Python {platform.python_version()}, {platform.system()} {platform.machine()}', f'{date.today()}']

@@ -11,14 +11,18 @@ from benchmarks.common import STEPS, batch, build
 
 def resident(field): return int(re.search(rf'{field}:\s+(\d+)', open('/proc/self/status').read())[1]) * 1024    # bytes
 
-def added_peak(library, cell, work, steps):
-    "Bytes by which a step raises the peak of resident memory, after imports, model, batch, and a step on series of 8 steps"
-    STEPS[work](build(library, cell, 8), *batch(8))
-    model, xy = build(library, cell, steps), batch(steps)
+def peak_of(warm_up, work):
+    "Bytes by which `work()` raises the peak of resident memory, after `warm_up()`"
+    warm_up()
     with open('/proc/self/clear_refs', 'w') as f: f.write('5')           # reset the peak
     before = resident('VmRSS')
-    STEPS[work](model, *xy)
+    work()
     return resident('VmHWM') - before
+
+def added_peak(library, cell, work, steps):
+    "Bytes by which a step raises the peak of resident memory, after imports, model, batch, and a step on series of 8 steps"
+    model, xy = build(library, cell, steps), batch(steps)
+    return peak_of(lambda: STEPS[work](build(library, cell, 8), *batch(8)), lambda: STEPS[work](model, *xy))
 
 def in_new_process(library, cell, work, steps, threads):
     args = [f'--{k}={v}' for k,v in dict(library=library, cell=cell, work=work, steps=steps, threads=threads).items()]
