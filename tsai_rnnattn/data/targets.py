@@ -38,7 +38,7 @@ def _check_shape(y, shape):
     if y.shape[1:] == shape: return y
     raise ValueError(f"y of shape {list(y.shape)}: expected {['n', *shape]} as in training")
 
-# %% ../../nbs/34_data.targets.ipynb #c30101fc
+# %% ../../nbs/34_data.targets.ipynb #a71acb1c
 _of_fastai = {nn.CrossEntropyLoss: 'CrossEntropyLossFlat()', F.cross_entropy: 'CrossEntropyLossFlat()',
               nn.BCEWithLogitsLoss: 'BCEWithLogitsLossFlat()', F.binary_cross_entropy_with_logits: 'BCEWithLogitsLossFlat()'}
 
@@ -107,7 +107,7 @@ def _check_ids(t):
         raise TypeError(f"expected indices of labels, got {t.dtype} of shape {list(t.shape)}: the loss of the Learner does not decode the "
                         "output of the model; pass fastai's loss_func=CrossEntropyLossFlat(), or leave loss_func out")
 
-# %% ../../nbs/34_data.targets.ipynb #bc34c918
+# %% ../../nbs/34_data.targets.ipynb #352320b4
 @patch
 def decode(self:TSLabels,
     t:torch.Tensor, # indices of one series: [], [k] or [k, l]
@@ -165,7 +165,7 @@ def _check_probs(t):
                      "the Learner does not decode the output of the model; pass fastai's loss_func=BCEWithLogitsLossFlat(), or leave "
                      "loss_func out")
 
-# %% ../../nbs/34_data.targets.ipynb #e4b4bec1
+# %% ../../nbs/34_data.targets.ipynb #fbbae849
 @patch
 def decode(self:TSMultiLabels,
     t:torch.Tensor, # probabilities or encoded labels of one series [k]
@@ -182,9 +182,9 @@ def decode_batch(self:TSMultiLabels,
     _check_probs(t)
     return t.cpu().numpy() > .5
 
-# %% ../../nbs/34_data.targets.ipynb #91e41f1a
+# %% ../../nbs/34_data.targets.ipynb #efd46b1f
 def _mean_and_std(y):
-    "Mean and standard deviation of each number in `y` `[n, ...]`, in float64; the latter is 1 if they differ by no more than rounding"
+    "Mean and standard deviation of each number in `y` `[n, ...]`, in float64; the latter is 1 if the values differ by rounding only"
     first = y[0].astype(float)
     differences = y.astype(float) - first                        # exactly 0 for a constant
     mean, std = first + differences.mean(0), differences.std(0)
@@ -247,7 +247,7 @@ class TSTarget(TensorBase):
 
 class TSDecodedTarget(TSTarget): "Numbers in the units of `y`"
 
-# %% ../../nbs/34_data.targets.ipynb #8852fee9
+# %% ../../nbs/34_data.targets.ipynb #6ee07751
 class StandardizedMSE(BaseLoss):
     """Mean squared error of standardized numbers; decodes predictions to the units of `y`. In its first batch, predictions far from all
     targets raise `ValueError` or warn"""
@@ -273,7 +273,7 @@ class StandardizedMSE(BaseLoss):
         "The predictions in the units of `y`"
         return self.targets.decode(x)
 
-# %% ../../nbs/34_data.targets.ipynb #81527a72
+# %% ../../nbs/34_data.targets.ipynb #e49a38cc
 def _check_first(nearest, farthest):
     "Raise `ValueError` or warn if the prediction `nearest` to the mean is far beyond the target `farthest` from it, in standard deviations"
     limit = max(farthest, 3)
@@ -284,10 +284,10 @@ def _check_first(nearest, farthest):
     if nearest > 10 * limit: raise ValueError(text)
     warn(text, stacklevel=3)
 
-# %% ../../nbs/34_data.targets.ipynb #aa8a8a0f
+# %% ../../nbs/34_data.targets.ipynb #dc8252f0
 class _InUnits:
-    "The function `func` of predictions and targets, which are decoded first; they may be flattened, and tensors or arrays"
-    def __init__(self, func, targets): self.f, self.targets = func, targets
+    "The function `f` of predictions and targets, which are decoded first; both may be flattened, and tensors or arrays"
+    def __init__(self, f, targets): self.f, self.targets = f, targets
     def __call__(self, *args, **kwargs): return self.f(*map(self._decoded, args), **kwargs)
     @property
     def __name__(self): return getattr(getattr(self.f, 'func', self.f), '__name__', type(self.f).__name__)
@@ -295,7 +295,7 @@ class _InUnits:
         values = self.targets.decode_batch(torch.as_tensor(t).reshape(-1, *self.targets.shape)).reshape(t.shape)
         return torch.as_tensor(values) if isinstance(t, torch.Tensor) else values
 
-# %% ../../nbs/34_data.targets.ipynb #1df3315c
+# %% ../../nbs/34_data.targets.ipynb #b03e6252
 @patch
 def in_units(self:TSNumbers,
     metric, # a function of predictions and targets, or a fastai metric with such a function, such as `rmse`
@@ -308,7 +308,7 @@ def in_units(self:TSNumbers,
     metric.func = _InUnits(metric.func, self)
     return metric
 
-# %% ../../nbs/34_data.targets.ipynb #2fec0da5
+# %% ../../nbs/34_data.targets.ipynb #3dea8bd4
 @patch
 def y_range(self:TSNumbers,
     low:float, # lowest prediction, in the units of `y`

@@ -145,7 +145,7 @@ def _fitted(stat, x):
 
 def _as(stat, x): return stat.to(x.dtype).to(x.device)           # dtype first: some devices have no float64
 
-# %% ../../nbs/35_data.transforms.ipynb #4e767a7e
+# %% ../../nbs/35_data.transforms.ipynb #69db7fb8
 def _at_least_float32(x): return x.to(torch.promote_types(x.dtype, torch.float32))
 
 def _precise(x):
