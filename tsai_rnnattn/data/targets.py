@@ -8,6 +8,7 @@ __all__ = ['label_ids', 'WeightedCrossEntropy', 'TSLabels', 'TSLabelArray', 'TSM
 
 # %% ../../nbs/34_data.targets.ipynb #f5aea024
 from copy import copy
+from functools import partial
 from warnings import warn
 
 import numpy as np
@@ -38,7 +39,7 @@ def _check_shape(y, shape):
     if y.shape[1:] == shape: return y
     raise ValueError(f"y of shape {list(y.shape)}: expected {['n', *shape]} as in training")
 
-# %% ../../nbs/34_data.targets.ipynb #a71acb1c
+# %% ../../nbs/34_data.targets.ipynb #4d0c7629
 _of_fastai = {nn.CrossEntropyLoss: 'CrossEntropyLossFlat()', F.cross_entropy: 'CrossEntropyLossFlat()',
               nn.BCEWithLogitsLoss: 'BCEWithLogitsLossFlat()', F.binary_cross_entropy_with_logits: 'BCEWithLogitsLossFlat()'}
 
@@ -47,9 +48,10 @@ def check_loss(self:_Targets,
     loss_func, # loss function of a `Learner`
 )->None:
     "Raise `ValueError` for a loss of PyTorch that does not turn logits into probabilities and labels; name that of fastai"
-    name = _of_fastai.get(loss_func, _of_fastai.get(type(loss_func)))
+    f = loss_func.func if isinstance(loss_func, partial) else loss_func
+    name = _of_fastai.get(f, _of_fastai.get(type(f)))
     if not name: return
-    raise ValueError(f"{getattr(loss_func, '__name__', loss_func)} does not turn the output of a model into probabilities and labels: "
+    raise ValueError(f"{getattr(f, '__name__', f)} does not turn the output of a model into probabilities and labels: "
                      f"pass fastai's loss_func={name} to the Learner, or leave loss_func out")
 
 # %% ../../nbs/34_data.targets.ipynb #2963a6cf
@@ -107,7 +109,7 @@ def _check_ids(t):
         raise TypeError(f"expected indices of labels, got {t.dtype} of shape {list(t.shape)}: the loss of the Learner does not decode the "
                         "output of the model; pass fastai's loss_func=CrossEntropyLossFlat(), or leave loss_func out")
 
-# %% ../../nbs/34_data.targets.ipynb #352320b4
+# %% ../../nbs/34_data.targets.ipynb #dd982ff2
 @patch
 def decode(self:TSLabels,
     t:torch.Tensor, # indices of one series: [], [k] or [k, l]
@@ -165,7 +167,7 @@ def _check_probs(t):
                      "the Learner does not decode the output of the model; pass fastai's loss_func=BCEWithLogitsLossFlat(), or leave "
                      "loss_func out")
 
-# %% ../../nbs/34_data.targets.ipynb #fbbae849
+# %% ../../nbs/34_data.targets.ipynb #66b3d9c0
 @patch
 def decode(self:TSMultiLabels,
     t:torch.Tensor, # probabilities or encoded labels of one series [k]
@@ -182,7 +184,7 @@ def decode_batch(self:TSMultiLabels,
     _check_probs(t)
     return t.cpu().numpy() > .5
 
-# %% ../../nbs/34_data.targets.ipynb #efd46b1f
+# %% ../../nbs/34_data.targets.ipynb #cfbc1a8c
 def _mean_and_std(y):
     "Mean and standard deviation of each number in `y` `[n, ...]`, in float64; the latter is 1 if the values differ by rounding only"
     first = y[0].astype(float)
@@ -247,7 +249,7 @@ class TSTarget(TensorBase):
 
 class TSDecodedTarget(TSTarget): "Numbers in the units of `y`"
 
-# %% ../../nbs/34_data.targets.ipynb #6ee07751
+# %% ../../nbs/34_data.targets.ipynb #9b93727b
 class StandardizedMSE(BaseLoss):
     """Mean squared error of standardized numbers; decodes predictions to the units of `y`. In its first batch, predictions far from all
     targets raise `ValueError` or warn"""
@@ -273,7 +275,7 @@ class StandardizedMSE(BaseLoss):
         "The predictions in the units of `y`"
         return self.targets.decode(x)
 
-# %% ../../nbs/34_data.targets.ipynb #e49a38cc
+# %% ../../nbs/34_data.targets.ipynb #8a527d09
 def _check_first(nearest, farthest):
     "Raise `ValueError` or warn if the prediction `nearest` to the mean is far beyond the target `farthest` from it, in standard deviations"
     limit = max(farthest, 3)
@@ -284,7 +286,7 @@ def _check_first(nearest, farthest):
     if nearest > 10 * limit: raise ValueError(text)
     warn(text, stacklevel=3)
 
-# %% ../../nbs/34_data.targets.ipynb #dc8252f0
+# %% ../../nbs/34_data.targets.ipynb #898d0427
 class _InUnits:
     "The function `f` of predictions and targets, which are decoded first; both may be flattened, and tensors or arrays"
     def __init__(self, f, targets): self.f, self.targets = f, targets
@@ -295,7 +297,7 @@ class _InUnits:
         values = self.targets.decode_batch(torch.as_tensor(t).reshape(-1, *self.targets.shape)).reshape(t.shape)
         return torch.as_tensor(values) if isinstance(t, torch.Tensor) else values
 
-# %% ../../nbs/34_data.targets.ipynb #b03e6252
+# %% ../../nbs/34_data.targets.ipynb #b4e56f9f
 @patch
 def in_units(self:TSNumbers,
     metric, # a function of predictions and targets, or a fastai metric with such a function, such as `rmse`
@@ -308,7 +310,7 @@ def in_units(self:TSNumbers,
     metric.func = _InUnits(metric.func, self)
     return metric
 
-# %% ../../nbs/34_data.targets.ipynb #3dea8bd4
+# %% ../../nbs/34_data.targets.ipynb #cb207f89
 @patch
 def y_range(self:TSNumbers,
     low:float, # lowest prediction, in the units of `y`
