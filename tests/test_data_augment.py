@@ -11,7 +11,7 @@ from fastai.callback.mixup import CutMix, MixUp
 from torch.testing import assert_close
 
 from tests.common import SMALL, quiet_fit
-from tsai_rnnattn.data.augment import TSCutMix, TSMixUp
+from tsai_rnnattn.data.augment import TSCutMix, TSCutOut, TSMixUp
 from tsai_rnnattn.data.loaders import TSDataLoaders
 from tsai_rnnattn.models import GRUAttentionPlus
 
@@ -100,6 +100,21 @@ def test_cutmix_draws_the_share_from_a_beta_distribution():
     torch.manual_seed(0)
     cb.before_batch()
     assert_close((cb.lam.mean(), cb.lam.std()), (torch.tensor(.5), torch.tensor(12**-.5)), atol=.02, rtol=0)
+
+@pytest.mark.parametrize('n', (1, 3, 7))
+def test_every_real_step_can_be_cut_out(n):
+    torch.manual_seed(0)
+    z = TSCutOut(.3).encode(torch.ones(500, 1, 7), torch.full((500,), n))[:, 0]
+    assert ((z == 0).float().mean(0) > 0).tolist() == [True] * n + [False] * (7 - n)
+
+def test_every_step_can_come_from_the_partner():
+    cb, x = TSCutMix(), torch.arange(500.)[:, None, None].expand(500, 1, 7)
+    cb.learn, cb.stack_y = SimpleNamespace(xb=(x,), yb=(x[:, 0, 0],), y=x[:, 0, 0]), False
+    torch.manual_seed(0)
+    cb.before_batch()
+    changed = (cb.learn.xb[0] != x)[:, 0].float().mean(0)
+    assert_close(changed, changed.flip(0), atol=.1, rtol=0)              # as often at the end as at the start
+    assert changed.min() > .2
 
 @each_mix
 def test_the_loss_function_is_restored(T):

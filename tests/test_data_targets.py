@@ -341,6 +341,11 @@ def test_a_range_in_units_is_refused_before_the_first_step(y_range, loc, scale):
     with pytest.raises(ValueError, match=r'y_range=dls.y_range\(low, high\)'): quiet_fit(learn)
     assert all(torch.equal(a, b) for a,b in zip(before, learn.model.parameters()))
 
+@pytest.mark.filterwarnings('error:in the first batch')
+def test_predictions_within_three_standard_deviations_are_ordinary():
+    loss = TSNumbers(np.array([4., 6, 4, 6]), True).loss_func            # no target is more than 1 away
+    assert loss(torch.full((3, 1), 2.9), torch.zeros(3, 1)) > 8
+
 def test_a_smaller_range_in_units_is_warned_about():
     dls = TSDataLoaders.from_numpy(X, rng.normal(5, 1, 40), SPLITS, bs=8, standardize_y=True)
     with pytest.warns(UserWarning, match=r'y_range=dls.y_range\(low, high\)'):

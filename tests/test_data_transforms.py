@@ -106,6 +106,16 @@ def test_constants_far_from_zero_are_not_scaled(T):
             assert z.abs().max() < 1e-6
         assert fitted(T(), x).scale.eq(1).all()
 
+def test_rounding_is_not_a_spread():
+    "Errors of a sum in float64, and of values that were computed in float32"
+    many = torch.full((100_003, 1, 7), 3.3, dtype=torch.float64)
+    tfm = TSStandardize()
+    tfm.fit(many.split(997))
+    assert tfm.std == 1
+    noisy = torch.tensor(.1).nextafter(torch.tensor(1.)).where(torch.arange(70) % 2 == 0, .1).view(5, 2, 7)
+    assert noisy.unique().numel() == 2 and fitted(TSStandardize(), noisy).std.eq(1).all()
+    assert fitted(TSStandardize(), noisy.double() * (1 + 1e-9 * torch.arange(7.))).std.lt(1e-6).all()     # of float64 values: a spread
+
 def test_imputation_keeps_dtype_and_precision():
     x = SIGNAL + 1.7e9
     with_gap = x.clone(); with_gap[0, :, 0] = torch.nan

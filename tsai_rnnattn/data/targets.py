@@ -39,7 +39,7 @@ def _check_shape(y, shape):
     if y.shape[1:] == shape: return y
     raise ValueError(f"y of shape {list(y.shape)}: expected {['n', *shape]} as in training")
 
-# %% ../../nbs/34_data.targets.ipynb #4d0c7629
+# %% ../../nbs/34_data.targets.ipynb #df829919
 _of_fastai = {nn.CrossEntropyLoss: 'CrossEntropyLossFlat()', F.cross_entropy: 'CrossEntropyLossFlat()',
               nn.BCEWithLogitsLoss: 'BCEWithLogitsLossFlat()', F.binary_cross_entropy_with_logits: 'BCEWithLogitsLossFlat()'}
 
@@ -109,7 +109,7 @@ def _check_ids(t):
         raise TypeError(f"expected indices of labels, got {t.dtype} of shape {list(t.shape)}: the loss of the Learner does not decode the "
                         "output of the model; pass fastai's loss_func=CrossEntropyLossFlat(), or leave loss_func out")
 
-# %% ../../nbs/34_data.targets.ipynb #dd982ff2
+# %% ../../nbs/34_data.targets.ipynb #5e86a9f3
 @patch
 def decode(self:TSLabels,
     t:torch.Tensor, # indices of one series: [], [k] or [k, l]
@@ -167,7 +167,7 @@ def _check_probs(t):
                      "the Learner does not decode the output of the model; pass fastai's loss_func=BCEWithLogitsLossFlat(), or leave "
                      "loss_func out")
 
-# %% ../../nbs/34_data.targets.ipynb #66b3d9c0
+# %% ../../nbs/34_data.targets.ipynb #38f5b72a
 @patch
 def decode(self:TSMultiLabels,
     t:torch.Tensor, # probabilities or encoded labels of one series [k]
@@ -184,7 +184,7 @@ def decode_batch(self:TSMultiLabels,
     _check_probs(t)
     return t.cpu().numpy() > .5
 
-# %% ../../nbs/34_data.targets.ipynb #cfbc1a8c
+# %% ../../nbs/34_data.targets.ipynb #63e5b8c9
 def _mean_and_std(y):
     "Mean and standard deviation of each number in `y` `[n, ...]`, in float64; the latter is 1 if the values differ by rounding only"
     first = y[0].astype(float)
@@ -227,7 +227,7 @@ def decode(self:TSNumbers,
     t:torch.Tensor, # numbers of one series [c] or [*d], or of several [n, ...]
 )->'TSDecodedTarget': # shape of `t`
     "The numbers in the units of `y`; numbers that are decoded already stay as they are"
-    return t if isinstance(t, TSDecodedTarget) else torch.as_tensor(self.decode_batch(t)).as_subclass(TSDecodedTarget)
+    return torch.as_tensor(self.decode_batch(t)).as_subclass(TSDecodedTarget)
 
 @patch
 def decode_batch(self:TSNumbers,
@@ -249,7 +249,7 @@ class TSTarget(TensorBase):
 
 class TSDecodedTarget(TSTarget): "Numbers in the units of `y`"
 
-# %% ../../nbs/34_data.targets.ipynb #9b93727b
+# %% ../../nbs/34_data.targets.ipynb #6ccd6f99
 class StandardizedMSE(BaseLoss):
     """Mean squared error of standardized numbers; decodes predictions to the units of `y`. In its first batch, predictions far from all
     targets raise `ValueError` or warn"""
@@ -275,7 +275,7 @@ class StandardizedMSE(BaseLoss):
         "The predictions in the units of `y`"
         return self.targets.decode(x)
 
-# %% ../../nbs/34_data.targets.ipynb #8a527d09
+# %% ../../nbs/34_data.targets.ipynb #01106fb4
 def _check_first(nearest, farthest):
     "Raise `ValueError` or warn if the prediction `nearest` to the mean is far beyond the target `farthest` from it, in standard deviations"
     limit = max(farthest, 3)
@@ -286,7 +286,7 @@ def _check_first(nearest, farthest):
     if nearest > 10 * limit: raise ValueError(text)
     warn(text, stacklevel=3)
 
-# %% ../../nbs/34_data.targets.ipynb #898d0427
+# %% ../../nbs/34_data.targets.ipynb #76424979
 class _InUnits:
     "The function `f` of predictions and targets, which are decoded first; both may be flattened, and tensors or arrays"
     def __init__(self, f, targets): self.f, self.targets = f, targets
@@ -297,7 +297,7 @@ class _InUnits:
         values = self.targets.decode_batch(torch.as_tensor(t).reshape(-1, *self.targets.shape)).reshape(t.shape)
         return torch.as_tensor(values) if isinstance(t, torch.Tensor) else values
 
-# %% ../../nbs/34_data.targets.ipynb #b4e56f9f
+# %% ../../nbs/34_data.targets.ipynb #f0ce832b
 @patch
 def in_units(self:TSNumbers,
     metric, # a function of predictions and targets, or a fastai metric with such a function, such as `rmse`
@@ -310,7 +310,7 @@ def in_units(self:TSNumbers,
     metric.func = _InUnits(metric.func, self)
     return metric
 
-# %% ../../nbs/34_data.targets.ipynb #cb207f89
+# %% ../../nbs/34_data.targets.ipynb #4a32ad2c
 @patch
 def y_range(self:TSNumbers,
     low:float, # lowest prediction, in the units of `y`
