@@ -137,7 +137,7 @@ def check_y(
     n:int, # number of series
 )->np.ndarray: # `y`, with [n, 1] as [n]
     "`y` as an array; raises `ValueError` or `TypeError` for a wrong shape or dtype and for a missing label or target"
-    y = y.numpy(force=True) if isinstance(y, Tensor) else np.asanyarray(y)
+    y = y.numpy(force=True) if isinstance(y, Tensor) else _regular(y)
     if y.shape[:1] != (n,): raise ValueError(f"X has {n} series but y has shape {list(y.shape)}: expected one label or target per series")
     if y.ndim > 3 or 0 in y.shape: raise ValueError(f"y of shape {list(y.shape)}: expected [n], [n, k] or [n, k, l]")
     if y.dtype.kind not in 'USOiubf': raise TypeError(f"y of dtype {y.dtype}: must be strings, integers, booleans or floats")
@@ -145,6 +145,12 @@ def check_y(
     return y[:, 0] if y.shape[1:] == (1,) else y
 
 # %% ../nbs/01_checks.ipynb #d2c34064
+def _regular(y):
+    "`y` as an array; raises `ValueError` if it is ragged"
+    try: return np.asanyarray(y)
+    except ValueError as e: raise ValueError("y is ragged: all labels or targets need the same shape; for sets of labels of several sizes, "
+                                             "pass booleans [n, k], True where a label applies") from e
+
 def _check_complete(y):
     "Raise `TypeError` or `ValueError` naming the first sample without a label or target"
     if y.dtype.kind == 'O': bad = np.array([not isinstance(o, str) for o in y.flat]).reshape(y.shape)

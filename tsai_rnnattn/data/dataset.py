@@ -86,6 +86,22 @@ def loss_func(self:TSDataset)->Callable: # a fastai loss
     "The default loss for these targets"
     return self.targets.loss_func
 
+# %% ../../nbs/37_data.dataset.ipynb #dad54838
+@patch
+def in_units(self:TSDataset,
+    metric, # a function of predictions and targets, or a fastai metric with such a function, such as `rmse`
+)->Callable: # a metric; `metric` itself, unless numbers are standardized
+    "A metric in the units of `y`, for a `Learner` of standardized numbers"
+    return self.targets.in_units(metric)
+
+@patch
+def y_range(self:TSDataset,
+    low:float, # lowest prediction, in the units of `y`
+    high:float, # highest prediction, in the units of `y`
+)->tuple: # two floats, for the `y_range` of a model
+    "Bounds for a model whose decoded predictions lie from `low` to `high`"
+    return self.targets.y_range(low, high)
+
 # %% ../../nbs/37_data.dataset.ipynb #50b59eff
 @patch
 def read(self:TSDataset,

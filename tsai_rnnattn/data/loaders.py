@@ -152,7 +152,7 @@ class TSDataLoaders(DataLoaders):
         cut_batches:bool=False, # crop each batch to its longest series? Not for models with a fixed number of steps
         weights=None, # how likely each series [n] is drawn for training; None: each once per epoch
         class_weight:str|None=None, # 'balanced': all classes count the same in the loss
-        standardize_y:bool=False, # learn targets with mean 0 and standard deviation 1? Predictions are decoded to the units of `y`
+        standardize_y:bool=False, # learn numbers with mean 0, std 1? In units of `y`: metric `dls.in_units(mae)`, `dls.y_range(low, high)`
         drop_last:bool=False, # drop the last, smaller batch of each training epoch?
     )->DataLoaders: # training, then the other splits
         """Loaders from arrays; raises `ValueError` or `TypeError` for data that does not fit together and for labels that training lacks.

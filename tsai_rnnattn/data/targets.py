@@ -4,24 +4,55 @@
 
 # %% auto #0
 __all__ = ['label_ids', 'WeightedCrossEntropy', 'TSLabels', 'TSLabelArray', 'TSMultiLabels', 'TSNumbers', 'TSTarget',
-           'target_text', 'make_targets']
+           'TSDecodedTarget', 'StandardizedMSE', 'target_text', 'make_targets']
 
 # %% ../../nbs/34_data.targets.ipynb #f5aea024
+from copy import copy
+from functools import partial
+from warnings import warn
+
 import numpy as np
 import torch
+import torch.nn.functional as F
 from fastai.data.transforms import Category, CategoryMap, MultiCategory
+from fastai.learner import Metric, mk_metric
 from fastai.losses import BaseLoss, BCEWithLogitsLossFlat, CrossEntropyLossFlat, MSELossFlat
 from fastai.torch_core import TensorBase, TensorCategory, TensorMultiCategory, TitledInt, show_title
 from fastcore.basics import patch
 from matplotlib.axes import Axes
+from torch import nn
+
+from ..checks import check_y_range
 
 # %% ../../nbs/34_data.targets.ipynb #c88a57a5
 class _Targets:
     def __repr__(self): return f'{type(self).__name__}(c={self.c}, d={self.d})'
+    def in_units(self,
+        metric, # a metric, in any form that a `Learner` takes
+    ): # a metric
+        "A metric in the units of `y`: `metric` itself, unless numbers are standardized"
+        return metric
+
+    def y_range(self, low, high): raise ValueError(f"y_range={low, high} requires numbers to predict, got {self}")
 
 def _check_shape(y, shape):
     if y.shape[1:] == shape: return y
     raise ValueError(f"y of shape {list(y.shape)}: expected {['n', *shape]} as in training")
+
+# %% ../../nbs/34_data.targets.ipynb #df829919
+_of_fastai = {nn.CrossEntropyLoss: 'CrossEntropyLossFlat()', F.cross_entropy: 'CrossEntropyLossFlat()',
+              nn.BCEWithLogitsLoss: 'BCEWithLogitsLossFlat()', F.binary_cross_entropy_with_logits: 'BCEWithLogitsLossFlat()'}
+
+@patch
+def check_loss(self:_Targets,
+    loss_func, # loss function of a `Learner`
+)->None:
+    "Raise `ValueError` for a loss of PyTorch that does not turn logits into probabilities and labels; name that of fastai"
+    f = loss_func.func if isinstance(loss_func, partial) else loss_func
+    name = _of_fastai.get(f, _of_fastai.get(type(f)))
+    if not name: return
+    raise ValueError(f"{getattr(f, '__name__', f)} does not turn the output of a model into probabilities and labels: "
+                     f"pass fastai's loss_func={name} to the Learner, or leave loss_func out")
 
 # %% ../../nbs/34_data.targets.ipynb #2963a6cf
 def label_ids(
@@ -72,18 +103,27 @@ def encode(self:TSLabels,
     return label_ids(_check_shape(y, self.shape), self.vocab)
 
 # %% ../../nbs/34_data.targets.ipynb #b8b93033
+def _check_ids(t):
+    "Raise `TypeError` unless `t` holds integers: other values are outputs of a model that its loss has not decoded"
+    if t.is_floating_point():
+        raise TypeError(f"expected indices of labels, got {t.dtype} of shape {list(t.shape)}: the loss of the Learner does not decode the "
+                        "output of the model; pass fastai's loss_func=CrossEntropyLossFlat(), or leave loss_func out")
+
+# %% ../../nbs/34_data.targets.ipynb #5e86a9f3
 @patch
 def decode(self:TSLabels,
     t:torch.Tensor, # indices of one series: [], [k] or [k, l]
 )->'Category|TitledInt|TSLabelArray': # a label, or an array of labels; each has a `show`
-    "The label or labels of one series"
+    "The label or labels of one series; raises `TypeError` for the output of a model in place of indices"
+    _check_ids(t)
     return _one_label(self.vocab[int(t)]) if t.ndim == 0 else TSLabelArray(self.decode_batch(t))
 
 @patch
 def decode_batch(self:TSLabels,
     t:torch.Tensor, # indices of any shape
 )->np.ndarray: # labels, shape of `t`
-    "The labels at these indices of `vocab`"
+    "The labels at these indices of `vocab`; raises `TypeError` for the output of a model in place of indices"
+    _check_ids(t)
     return np.array(self.vocab.items)[t.cpu()]
 
 def _one_label(o): return Category(o) if isinstance(o, str) else TitledInt(o)
@@ -120,31 +160,51 @@ def encode(self:TSMultiLabels,
     return TensorMultiCategory(torch.tensor(_check_shape(y, (self.c,)), dtype=torch.float32))
 
 # %% ../../nbs/34_data.targets.ipynb #968e3506
+def _check_probs(t):
+    "Raise `ValueError` unless all values are from 0 to 1: others are outputs of a model that its loss has not decoded"
+    if ((t >= 0) & (t <= 1)).all(): return
+    raise ValueError(f"expected probabilities or encoded labels, got values from {t.min().item():.3g} to {t.max().item():.3g}: the loss of "
+                     "the Learner does not decode the output of the model; pass fastai's loss_func=BCEWithLogitsLossFlat(), or leave "
+                     "loss_func out")
+
+# %% ../../nbs/34_data.targets.ipynb #38f5b72a
 @patch
 def decode(self:TSMultiLabels,
     t:torch.Tensor, # probabilities or encoded labels of one series [k]
 )->MultiCategory: # indices of labels
-    "The labels with a probability above 0.5"
+    "The labels with a probability above 0.5; raises `ValueError` for values that are no probabilities"
+    _check_probs(t)
     return MultiCategory([o for o,on in zip(self.vocab, t) if on > .5])
 
 @patch
 def decode_batch(self:TSMultiLabels,
     t:torch.Tensor, # probabilities or encoded labels [n, k]
 )->np.ndarray: # bool [n, k]
-    "True for each label with a probability above 0.5"
+    "True for each label with a probability above 0.5; raises `ValueError` for values that are no probabilities"
+    _check_probs(t)
     return t.cpu().numpy() > .5
+
+# %% ../../nbs/34_data.targets.ipynb #63e5b8c9
+def _mean_and_std(y):
+    "Mean and standard deviation of each number in `y` `[n, ...]`, in float64; the latter is 1 if the values differ by rounding only"
+    first = y[0].astype(float)
+    differences = y.astype(float) - first                        # exactly 0 for a constant
+    mean, std = first + differences.mean(0), differences.std(0)
+    return mean, np.where(std > np.finfo(y.dtype).eps * np.abs(mean), std, 1)
 
 # %% ../../nbs/34_data.targets.ipynb #a19dbee1
 class TSNumbers(_Targets):
     "One number per series, or several"
+    standardize, dtype, farthest = False, np.float32, 1.
     def __init__(self,
         y:np.ndarray, # targets of the training split [n], [n, k] or [n, k, l]
         standardize:bool=False, # learn them with mean 0 and standard deviation 1?
     ):
-        y = _as_column(y)
+        y, self.standardize = _as_column(y), standardize
         self.vocab, self.shape = None, y.shape[1:]
         self.c, self.d = (self.shape[0], None) if len(self.shape) == 1 else (1, self.shape)
-        self.mean, self.std = (y.mean(0), np.where(y.std(0) > 0, y.std(0), 1)) if standardize else (0., 1.)
+        self.mean, self.std = _mean_and_std(y) if standardize else (0., 1.)
+        if standardize: self.dtype, self.farthest = np.result_type(y.dtype, np.float32), np.abs((y - self.mean) / self.std).max()
 
 def _as_column(y): return y[:, None] if y.ndim == 1 else y
 
@@ -152,7 +212,7 @@ def _as_column(y): return y[:, None] if y.ndim == 1 else y
 @patch(as_prop=True)
 def loss_func(self:TSNumbers)->BaseLoss: # for outputs [bs, c] or [bs, *d]
     "Mean squared error"
-    return MSELossFlat()
+    return StandardizedMSE(self) if self.standardize else MSELossFlat()
 
 @patch
 def encode(self:TSNumbers,
@@ -164,17 +224,18 @@ def encode(self:TSNumbers,
 # %% ../../nbs/34_data.targets.ipynb #ed8a6023
 @patch
 def decode(self:TSNumbers,
-    t:torch.Tensor, # numbers of one series [c] or [*d]
-)->'TSTarget': # shape of `t`
-    "The numbers of one series, in the units of `y`"
-    return TSTarget(torch.as_tensor(self.decode_batch(t)))
+    t:torch.Tensor, # numbers of one series [c] or [*d], or of several [n, ...]
+)->'TSDecodedTarget': # shape of `t`
+    "The numbers in the units of `y`; numbers that are decoded already stay as they are"
+    return torch.as_tensor(self.decode_batch(t)).as_subclass(TSDecodedTarget)
 
 @patch
 def decode_batch(self:TSNumbers,
     t:torch.Tensor, # numbers [n, c] or [n, *d]
-)->np.ndarray: # float32, shape of `t`
-    "The numbers in the units of `y`"
-    return (t.detach().cpu().numpy().astype(float) * self.std + self.mean).astype(np.float32)
+)->np.ndarray: # shape of `t`; float32, with `standardize` also float64, if `y` is
+    "The numbers in the units of `y`; numbers that are decoded already stay as they are"
+    values = t.detach().cpu().numpy()
+    return values if isinstance(t, TSDecodedTarget) else (values.astype(float) * self.std + self.mean).astype(self.dtype)
 
 # %% ../../nbs/34_data.targets.ipynb #757492c1
 class TSTarget(TensorBase):
@@ -185,6 +246,86 @@ class TSTarget(TensorBase):
     )->Axes|None: # the axes
         "Add the numbers to the title of the axes"
         return show_title(target_text(self), ctx=ctx)
+
+class TSDecodedTarget(TSTarget): "Numbers in the units of `y`"
+
+# %% ../../nbs/34_data.targets.ipynb #6ccd6f99
+class StandardizedMSE(BaseLoss):
+    """Mean squared error of standardized numbers; decodes predictions to the units of `y`. In its first batch, predictions far from all
+    targets raise `ValueError` or warn"""
+    def __init__(self,
+        targets:TSNumbers, # standardized
+    ):
+        super().__init__(nn.MSELoss, floatify=True, is_2d=False)
+        self.targets, self.is_first = targets, True
+
+    def __call__(self,
+        inp:torch.Tensor, # predictions [bs, c] or [bs, *d], standardized
+        targ:torch.Tensor, # targets, shape of `inp`, standardized
+        **kwargs # for `BaseLoss`
+    )->torch.Tensor: # []
+        "The mean squared error"
+        if self.is_first: _check_first(inp.detach().abs().min().item(), self.targets.farthest)
+        self.is_first = False
+        return super().__call__(inp, targ, **kwargs)
+
+    def decodes(self,
+        x:torch.Tensor, # predictions [n, c] or [n, *d], standardized
+    )->TSDecodedTarget: # shape of `x`
+        "The predictions in the units of `y`"
+        return self.targets.decode(x)
+
+# %% ../../nbs/34_data.targets.ipynb #01106fb4
+def _check_first(nearest, farthest):
+    "Raise `ValueError` or warn if the prediction `nearest` to the mean is far beyond the target `farthest` from it, in standard deviations"
+    limit = max(farthest, 3)
+    if not nearest > limit: return
+    text = f"in the first batch, all predictions are {nearest:.4g} standard deviations of y or more from its mean, but no target of the " \
+           f"training split is more than {farthest:.4g}: pass y_range=dls.y_range(low, high) to the model, with bounds in units of y; " \
+           "without a y_range, scale the series"
+    if nearest > 10 * limit: raise ValueError(text)
+    warn(text, stacklevel=3)
+
+# %% ../../nbs/34_data.targets.ipynb #76424979
+class _InUnits:
+    "The function `f` of predictions and targets, which are decoded first; both may be flattened, and tensors or arrays"
+    def __init__(self, f, targets): self.f, self.targets = f, targets
+    def __call__(self, *args, **kwargs): return self.f(*map(self._decoded, args), **kwargs)
+    @property
+    def __name__(self): return getattr(getattr(self.f, 'func', self.f), '__name__', type(self.f).__name__)
+    def _decoded(self, t):
+        values = self.targets.decode_batch(torch.as_tensor(t).reshape(-1, *self.targets.shape)).reshape(t.shape)
+        return torch.as_tensor(values) if isinstance(t, torch.Tensor) else values
+
+# %% ../../nbs/34_data.targets.ipynb #f0ce832b
+@patch
+def in_units(self:TSNumbers,
+    metric, # a function of predictions and targets, or a fastai metric with such a function, such as `rmse`
+)->Metric: # `metric` itself, unless numbers are standardized
+    "A metric in the units of `y`; raises `TypeError` if `metric` has no function of predictions and targets"
+    if not self.standardize: return metric
+    metric = copy(mk_metric(metric))
+    if not callable(getattr(metric, 'func', None)):
+        raise TypeError(f"{type(metric).__name__} is not computed from predictions and targets: pass a function of both, such as mae")
+    metric.func = _InUnits(metric.func, self)
+    return metric
+
+# %% ../../nbs/34_data.targets.ipynb #4a32ad2c
+@patch
+def y_range(self:TSNumbers,
+    low:float, # lowest prediction, in the units of `y`
+    high:float, # highest prediction, in the units of `y`
+)->tuple: # two floats, for the `y_range` of a model
+    "Bounds of a model whose decoded predictions lie from `low` to `high`; raises `ValueError` if the numbers differ in scale"
+    bounds = check_y_range((low, high))
+    if np.ptp(self.mean) or np.ptp(self.std):
+        raise ValueError("y_range requires numbers with the same mean and standard deviation: each is standardized by its own, and a model "
+                         "has one y_range for all; leave it out, or pass standardize_y=False")
+    if not self.standardize: return bounds
+    low, high = ((o - np.ravel(self.mean)[0]) / np.ravel(self.std)[0] for o in bounds)
+    return _inside(low, np.inf), _inside(high, -np.inf)
+
+def _inside(v, towards): return float(np.nextafter(np.float32(v), np.float32(towards)))       # its float32 value may be outside
 
 # %% ../../nbs/34_data.targets.ipynb #acf8dc02
 def target_text(

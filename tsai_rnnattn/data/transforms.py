@@ -9,6 +9,7 @@ __all__ = ['TSTransform', 'TSStandardize', 'TSNormalize', 'TSRobustScale', 'TSCl
 from functools import reduce
 from inspect import signature
 from math import inf
+from numbers import Integral
 
 import torch
 from fastcore.basics import patch, store_attr
@@ -39,7 +40,7 @@ def _on_series(f, b):
     "The batch `b` with its series replaced by `f(x, lengths)`; `b` may be the series alone"
     x, *rest = b if isinstance(b, (tuple, list)) else (b,)
     lengths = rest[0].as_subclass(Tensor) if rest and isinstance(rest[0], TSLengths) else None
-    x = TSTensor(f(x.as_subclass(Tensor), lengths))
+    x = f(x.as_subclass(Tensor), lengths).as_subclass(TSTensor)  # `TSTensor(...)` would cast to float32
     return (x, *rest) if isinstance(b, (tuple, list)) else x
 
 # %% ../../nbs/35_data.transforms.ipynb #fb7bb1ef
@@ -85,82 +86,112 @@ def _brief(v):
 # %% ../../nbs/35_data.transforms.ipynb #2fd23149
 class _TSScale(TSTransform):
     "`(x - shift) / scale`; subclasses compute the two from data in `_summary`, `_merge` and `_finish`, and from arguments in `_from_given`"
-    order, parameters = 99, L('shift', 'scale')
+    order, parameters, is_given = 99, L('shift', 'scale'), False
     def __init__(self, by_sample, by_var, **given):
-        _check_flags(by_sample=by_sample, by_var=by_var)
-        self.by_sample, self.by_var = by_sample, by_var
-        given = _read_statistics(by_sample, **given)
-        self.shift, self.scale = self._from_given(*given) if given else (None, None)
+        if not isinstance(by_sample, bool): raise TypeError(f"by_sample={by_sample!r}: must be True or False")
+        self.by_sample, self.by_var = by_sample, _read_by_var(by_var)
+        given = _read_statistics(by_sample, self.by_var, **given)
+        self.is_given = given is not None
+        self.shift, self.scale = self._from_given(*given) if self.is_given else (None, None)
 
     @property
     def _dims(self): return (2,) if self.by_var else (1, 2)
-    def _numbers(self, summary):
+    def _numbers(self, summary, dtype):
         shift, scale = self._finish(summary)
-        constant = ~(scale > torch.finfo(torch.float32).eps * shift.abs())   # no more than rounding in float32, or no values at all
-        return shift.nan_to_num(0, 0, 0).float(), scale.masked_fill(constant, 1).float()
+        constant = ~(scale > _rounding(dtype) * shift.abs())     # also where there are no values at all
+        shift, scale = shift.nan_to_num(0, 0, 0), scale.masked_fill(constant, 1)
+        return (shift, scale) if isinstance(self.by_var, bool) else _only(self.by_var, shift, scale)
 
 # %% ../../nbs/35_data.transforms.ipynb #c7fb408f
 @patch
 def fit(self:_TSScale,
     pieces, # iterable of training series [n_i, c_in, sl], with NaN for missing values and padding
 )->None:
-    "Compute the statistics, unless they are known already or each series has its own"
-    if self.by_sample or self.shift is not None: return
-    self.shift, self.scale = self._numbers(reduce(self._merge, (self._summary(p, (0, *self._dims)) for p in pieces)))
+    "Compute the statistics of these series, unless they were passed as arguments or each series has its own"
+    if self.by_sample or self.is_given: return
+    summaries, dtypes = zip(*((self._summary(p, (0, *self._dims)), p.dtype) for p in pieces))
+    self.shift, self.scale = self._numbers(reduce(self._merge, summaries), dtypes[0])
 
 # %% ../../nbs/35_data.transforms.ipynb #e218c488
 @patch
 def encode(self:_TSScale,
     x:Tensor, # [bs, c_in, sl]
     lengths:Tensor|None, # real steps of each series, int64 [bs]; None: no padding
-)->Tensor: # [bs, c_in, sl]
+)->Tensor: # float32 [bs, c_in, sl]
     "Scale the series; raises `ValueError` if the statistics are missing or are those of other variables"
-    if self.by_sample: shift, scale = self._numbers(self._summary(fill_padding(x, lengths, torch.nan), self._dims))
+    if self.by_sample: shift, scale = self._numbers(self._summary(fill_padding(x, lengths, torch.nan), self._dims), x.dtype)
     else: shift, scale = _fitted(self.shift, x), _fitted(self.scale, x)
-    return (x - shift) / scale
+    x = _at_least_float32(x)
+    return (x - _as(shift, x)).sub_(_as(shift - shift.to(x.dtype), x)).div_(_as(scale, x)).float()
 
 @patch
 def undo(self:_TSScale,
     x:Tensor, # [bs, c_in, sl], scaled
     lengths:Tensor|None, # not used
-)->Tensor: # [bs, c_in, sl]; `x` itself with `by_sample`
+)->Tensor: # [bs, c_in, sl], float64 if `x` is, otherwise float32; `x` itself with `by_sample`
     "Back to the units of the data; raises `ValueError` if the statistics are missing or are those of other variables"
-    return x if self.by_sample else x * _fitted(self.scale, x) + _fitted(self.shift, x)
+    if self.by_sample: return x
+    x = _at_least_float32(x)
+    return x * _as(_fitted(self.scale, x), x) + _as(_fitted(self.shift, x), x)
 
 # %% ../../nbs/35_data.transforms.ipynb #f3642bd9
 def _fitted(stat, x):
-    "The statistic `stat` on the device of `x`, which may be another: predictions are decoded on the CPU"
+    "The statistic `stat`; raises `ValueError` if there is none, or if it is one of other variables than those of `x`"
     if stat is None: raise ValueError("the transform has no statistics yet: pass it to a loader, or pass the statistics as arguments")
     if stat.shape[1] not in (1, x.shape[-2]):
         raise ValueError(f"the statistics are of {stat.shape[1]} variables, the series have {x.shape[-2]}: "
                          "pass one number per variable, or one for all")
-    return stat.to(x.device)
+    return stat
+
+def _as(stat, x): return stat.to(x.dtype).to(x.device)           # dtype first: some devices have no float64
+
+# %% ../../nbs/35_data.transforms.ipynb #69db7fb8
+def _at_least_float32(x): return x.to(torch.promote_types(x.dtype, torch.float32))
+
+def _precise(x):
+    "`x` in float64, or in float32 on a device that has no float64"
+    return x.float() if x.device.type == 'mps' else x.double()
+
+def _rounding(dtype):
+    "The relative size of rounding errors in values of `dtype`, or in float64 sums of them"
+    return max(torch.finfo(dtype).eps, 1e-14) if dtype.is_floating_point else 1e-14
 
 # %% ../../nbs/35_data.transforms.ipynb #db4445d6
-def _read_statistics(by_sample, **given):
-    "The two statistics as tensors, None if neither is given; raises `ValueError` for one alone, or with `by_sample`"
+def _read_statistics(by_sample, by_var, **given):
+    "The two statistics as tensors, None if neither is given; raises `ValueError` for one alone, with `by_sample`, or with a list `by_var`"
     missing = [k for k,v in given.items() if v is None]
     if len(missing) == 2: return None
     both = ' and '.join(given)
     if missing: raise ValueError(f"{missing[0]}=None: pass both {both}, or neither to take them from the training split")
     if by_sample: raise ValueError(f"by_sample=True with {both}: each series has its own statistics; pass either by_sample=True or {both}")
+    if not isinstance(by_var, bool): raise ValueError(f"by_var={by_var} with {both}: pass by_var=True, and {both} for every variable")
     return [_as_statistic(k, v) for k,v in given.items()]
 
 def _as_statistic(name, v):
-    "`v` as a float32 tensor `[1, c_in, 1]` or `[1, 1, 1]`; raises `ValueError` for another shape or values that are not finite"
-    v = torch.as_tensor(v, dtype=torch.float32).as_subclass(Tensor).detach().clone()
+    "`v` as a float64 tensor `[1, c_in, 1]` or `[1, 1, 1]`; raises `ValueError` for another shape or values that are not finite"
+    v = torch.as_tensor(v, dtype=torch.float64).as_subclass(Tensor).detach().clone()
     if v.ndim > 1 and v.shape != (1, v.shape[1], 1) or not v.numel():
         raise ValueError(f"{name} of shape {list(v.shape)}: expected a number, one number per variable, or a tensor [1, c_in, 1]")
     if not v.isfinite().all(): raise ValueError(f"{name}={_brief(v)}: must be finite")
     return v.reshape(1, -1, 1)
 
 # %% ../../nbs/35_data.transforms.ipynb #bb89a89d
-def _check_flags(**flags):
-    "Raise `TypeError` unless every value is a bool"
-    for k,v in flags.items():
-        if isinstance(v, bool): continue
-        raise TypeError(f"{k}={v!r}: must be True or False; to scale only some variables, pass statistics "
-                        "that leave the others as they are (a mean of 0, a std of 1)")
+def _read_by_var(by_var):
+    "`by_var` as a bool or a list of variables; raises `TypeError` if it is neither"
+    if isinstance(by_var, bool): return by_var
+    if isinstance(by_var, (list, tuple)) and by_var and all(map(_is_variable, by_var)): return [int(i) for i in by_var]
+    raise TypeError(f"by_var={by_var!r}: must be True, False, or a list of variables such as [0, 2], each scaled by its own statistics; "
+                    "groups of variables that share statistics, [[0, 1], [2]], are not supported")
+
+def _is_variable(i): return isinstance(i, Integral) and not isinstance(i, bool) and i >= 0
+
+def _only(variables, shift, scale):
+    "`shift` and `scale` of these variables, and those that leave the others as they are; raises `ValueError` if there are fewer variables"
+    c = shift.shape[1]
+    if max(variables) >= c: raise ValueError(f"by_var={variables}: the series have {c} variables, numbered from 0")
+    others = torch.ones_like(shift, dtype=torch.bool)
+    others[:, variables] = False
+    return shift.masked_fill(others, 0), scale.masked_fill(others, 1)
 
 def _check_spread(name, v):
     "Raise `ValueError` unless all values are above 0"
@@ -169,7 +200,7 @@ def _check_spread(name, v):
 # %% ../../nbs/35_data.transforms.ipynb #fa13682b
 def _moments(x, dims):
     "The number of finite values, their mean and their sum of squared deviations, over `dims` of `x` `[n, c_in, sl]`, in double precision"
-    real, x = x.isfinite(), x.double()
+    real, x = x.isfinite(), _precise(x)
     n = real.sum(dims, keepdim=True)
     mean = x.where(real, 0).sum(dims, keepdim=True) / n.clamp(min=1)
     return n, mean, (x - mean).where(real, 0).square().sum(dims, keepdim=True)
@@ -189,7 +220,7 @@ class TSStandardize(_TSScale):
         std=None, # a number > 0, one per variable, or a tensor [1, c_in, 1]; None: from the training split
         by_sample:bool=False, # scale each series by its own statistics?
         *,
-        by_var:bool=True, # scale each variable by its own statistics?
+        by_var:bool|list=True, # scale each variable by its own statistics? A list: only these variables
     ): super().__init__(by_sample, by_var, mean=mean, std=std)
 
     def _from_given(self, mean, std): _check_spread('std', std); return mean, std
@@ -210,14 +241,15 @@ def std(self:TSStandardize)->Tensor|None: # [1, c_in, 1] or [1, 1, 1]
 
 # %% ../../nbs/35_data.transforms.ipynb #a9bec5a0
 class TSNormalize(_TSScale):
-    "Scale each variable from its smallest and largest value to `range`; raises `ValueError` or `TypeError` for invalid arguments"
+    """Scale each variable from its smallest and largest value to `range`, up to rounding; unseen values beyond them are not clipped. Raises
+    `ValueError` or `TypeError` for invalid arguments"""
     def __init__(self,
         min=None, # becomes range[0]: a number, one per variable, or a tensor [1, c_in, 1]; None: the smallest value in the training split
         max=None, # becomes range[1]: a number, one per variable, or a tensor [1, c_in, 1]; None: the largest value in the training split
         *,
         range:tuple=(-1, 1), # low and high end of the result
         by_sample:bool=False, # scale each series by its own statistics?
-        by_var:bool=True, # scale each variable by its own statistics?
+        by_var:bool|list=True, # scale each variable by its own statistics? A list: only these variables
     ):
         if not (isinstance(range, (tuple, list)) and len(range) == 2 and -inf < range[0] < range[1] < inf):
             raise ValueError(f"range={range!r}: must be two finite numbers (low, high) with low < high, such as range=(0, 1)")
@@ -228,7 +260,7 @@ class TSNormalize(_TSScale):
 @patch
 def _summary(self:TSNormalize, x, dims):
     real = x.isfinite()
-    return x.where(real, inf).amin(dims, keepdim=True), x.where(real, -inf).amax(dims, keepdim=True)
+    return _precise(x.where(real, inf).amin(dims, keepdim=True)), _precise(x.where(real, -inf).amax(dims, keepdim=True))
 
 @patch
 def _merge(self:TSNormalize, a, b): return torch.minimum(a[0], b[0]), torch.maximum(a[1], b[1])
@@ -260,8 +292,9 @@ def _quantiles(x, qs, dims):
     "The quantiles `qs` of the finite values of `x` over `dims`, which stay as axes of size 1; NaN where there are no values"
     x = x.where(x.isfinite(), torch.nan).movedim(dims, tuple(range(-len(dims), 0)))
     x = x.flatten(-len(dims)).sort(-1).values                    # [..., values], NaN last
-    last = (x.isfinite().sum(-1, keepdim=True) - 1).clamp(min=0)
-    def at(q): return torch.lerp(x.gather(-1, (q*last).floor().long()), x.gather(-1, (q*last).ceil().long()), (q*last).frac())
+    last = _precise((x.isfinite().sum(-1, keepdim=True) - 1).clamp(min=0))
+    def value(place): return _precise(x.gather(-1, place.long()))
+    def at(q): return torch.lerp(value((q*last).floor()), value((q*last).ceil()), (q*last).frac())
     return [reduce(lambda o, d: o.unsqueeze(d), sorted(dims), at(q).squeeze(-1)) for q in qs]
 
 # %% ../../nbs/35_data.transforms.ipynb #78c4ef3a
@@ -272,7 +305,7 @@ class TSRobustScale(_TSScale):
         iqr=None, # a number > 0, one per variable, or a tensor [1, c_in, 1]; None: from the training split
         *,
         by_sample:bool=False, # scale each series by its own statistics?
-        by_var:bool=True, # scale each variable by its own statistics?
+        by_var:bool|list=True, # scale each variable by its own statistics? A list: only these variables
     ): super().__init__(by_sample, by_var, median=median, iqr=iqr)
 
     def _from_given(self, median, iqr): _check_spread('iqr', iqr); return median, iqr
@@ -322,7 +355,7 @@ def _forward_fill(x):
 # %% ../../nbs/35_data.transforms.ipynb #7560613f
 class TSImpute(TSTransform):
     "Fill missing values (NaN); raises `ValueError` or `TypeError` for invalid arguments"
-    order, parameters = 10, L('mean')
+    order, parameters, is_given = 10, L('mean'), False
     def __init__(self,
         how:str='forward', # 'forward': the last value before, if there is none the mean; 'mean': the mean in the training split
         indicator:bool=False, # add a variable for each, 1 where it was missing?
@@ -330,24 +363,25 @@ class TSImpute(TSTransform):
     ):
         if how not in ('forward', 'mean'): raise ValueError(f"how={how!r}: must be 'forward' or 'mean'")
         if not isinstance(indicator, bool): raise TypeError(f"indicator={indicator!r}: must be True or False")
-        self.how, self.indicator, self.mean = how, indicator, None if mean is None else _as_statistic('mean', mean)
+        self.how, self.indicator, self.is_given = how, indicator, mean is not None
+        self.mean = _as_statistic('mean', mean) if self.is_given else None
 
 # %% ../../nbs/35_data.transforms.ipynb #308fd89b
 @patch
 def fit(self:TSImpute,
     pieces, # iterable of training series [n_i, c_in, sl], with NaN for missing values and padding
 )->None:
-    "Compute the mean of each variable, unless it is known already"
-    if self.mean is None: self.mean = reduce(_merge_moments, (_moments(p, (0, 2)) for p in pieces))[1].float()
+    "Compute the mean of each variable in these series, unless it was passed as an argument"
+    if not self.is_given: self.mean = reduce(_merge_moments, (_moments(p, (0, 2)) for p in pieces))[1]
 
 @patch
 def encode(self:TSImpute,
     x:Tensor, # [bs, c_in, sl]
     lengths:Tensor|None, # not used
-)->Tensor: # [bs, c_in, sl], or [bs, 2*c_in, sl] with `indicator`
+)->Tensor: # dtype of `x` [bs, c_in, sl], or [bs, 2*c_in, sl] with `indicator`
     "Fill missing values; raises `ValueError` if the means are unknown or are those of other variables"
     filled = _forward_fill(x) if self.how == 'forward' else x
-    filled = filled.where(~filled.isnan(), _fitted(self.mean, x))
+    filled = filled.where(~filled.isnan(), _as(_fitted(self.mean, x), x))
     return torch.cat([filled, x.isnan().to(x.dtype)], 1) if self.indicator else filled
 
 # %% ../../nbs/35_data.transforms.ipynb #1aaa80d5
