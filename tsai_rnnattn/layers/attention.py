@@ -60,6 +60,20 @@ def _fused(q, k, v, mask=None, is_causal=False):
     context = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=is_causal, scale=d_k**-0.5)
     return context[..., :d_v]                                    # [bs, n_heads, q_len, d_v]
 
+# %% ../../nbs/12_layers.attention.ipynb #73c9729f
+def _is_short(q, k, longest=128):
+    "Are plain products faster, and enough?"
+    eager = not (torch.is_grad_enabled() or torch.compiler.is_compiling())
+    return eager and q.device.type == 'cpu' and q.dtype == torch.float32 and max(q.shape[2], k.shape[2]) <= longest
+
+def _attend_short(q, k, v, n_scores=2**19):
+    "Attention with the scores of as many series at a time as have `n_scores` of them"
+    n = max(1, n_scores // (q.shape[1] * q.shape[2] * k.shape[2]))
+    def attend(q, k, v):
+        scores = q @ k.transpose(-2, -1)                         # [n, n_heads, q_len, k_len]
+        return torch.softmax(scores, -1, out=scores) @ v
+    return torch.cat([attend(*o) for o in zip(*(t.split(n) for t in (q * q.shape[-1]**-0.5, k, v)))])
+
 # %% ../../nbs/12_layers.attention.ipynb #fd144d2e
 def _all_masks(mask, real, is_causal, scores_shape, like):
     "A mask with four axes that combines `mask`, the padding mask `real` `[bs, k_len]` and causality; None if there are none"
@@ -69,10 +83,11 @@ def _all_masks(mask, real, is_causal, scores_shape, like):
     return _restrict(mask, _causal(*scores_shape[2:], like.device)) if is_causal else mask
 
 def _attend(q, k, v, mask=None, need_weights=True, is_causal=False, real=None):
-    "Context and weights; without `need_weights`, a fused kernel runs and the weights are None"
+    "Context and weights; without `need_weights`, the weights are None"
     if is_causal: _check_causal(q.shape[2], k.shape[2])
     causal_alone = is_causal and not need_weights and mask is None       # real steps never see the padding, which comes after them
     mask = None if causal_alone else _all_masks(mask, real, is_causal, (*q.shape[:3], k.shape[2]), q)
+    if not need_weights and mask is None and not is_causal and _is_short(q, k): return _attend_short(q, k, v), None
     if not need_weights: return _fused(q, k, v, mask, causal_alone), None
     scores = (q * q.shape[-1]**-0.5) @ k.transpose(-2, -1)       # [bs, n_heads, q_len, k_len]
     attn = scores.softmax(-1) if mask is None else _masked_softmax(_mask_scores(scores, mask))
