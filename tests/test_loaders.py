@@ -279,7 +279,9 @@ class Pad(Transform):
 
 @pytest.mark.parametrize('kw', (dict(), dict(lengths=np.full(20, 7))), ids=('equal', 'unequal lengths'))
 def test_transforms_get_lengths_when_the_shape_is_computed(kw):
-    dl = TSDataLoader(TSDataset(X20, **kw), after_batch=[tfm := Pad(1, 2)])
+    dl = TSDataLoader(TSDataset(X20, **kw), after_batch=[Pad(1, 2)])
+    tfm = dl.after_batch[0]                                              # the loader works on a copy
+    assert (dl.vars, dl.len) == (3, 9)
     assert (dl.vars, dl.len, tfm.n, tfm.device, tfm.called_with) == (3, 9, 1 + len(kw), 'cpu', 1)
     dl.to('meta')
     assert (dl.vars, tfm.device) == (3, 'meta')

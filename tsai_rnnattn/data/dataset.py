@@ -9,6 +9,7 @@ __all__ = ['TSDataset']
 import mmap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from types import SimpleNamespace
 
 import numpy as np
@@ -25,7 +26,7 @@ from .types import RaggedSeries, TSLengths, TSTensor, float_dtype
 # %% ../../nbs/37_data.dataset.ipynb #89191d74
 class TSDataset:
     "The series `X[rows]` with their lengths and targets; `ds[i]` takes one position or several"
-    sl = None                                                    # of datasets that were pickled without it
+    sl = None                                                    # steps of a batch that is not cut; None: those of `X`
     def __init__(self,
         X, # array [n, c_in, sl] or `RaggedSeries`, or anything with a shape, a dtype and `X[rows]`, such as an array of zarr or h5py
         y=None, # labels or targets [n, ...], raw or encoded by `targets` into a tensor; None: unknown
@@ -34,11 +35,10 @@ class TSDataset:
         lengths=None, # real steps [n] of series padded at the end; None: no padding, or the lengths of a `RaggedSeries`
         cut:bool=False, # crop each batch to its longest series?
         split_idx:int=1, # 0: training, where series are augmented; 1: validation
-        sl:int|None=None, # steps of a batch that is not cut; None: those of `X`
     ):
         self.rows = np.arange(len(X)) if rows is None else np.asarray(rows)
         if y is not None and targets is None: y = check_y(y, len(X)); targets = make_targets(y[self.rows])
-        self.X,self.targets,self.cut,self.split_idx,self.sl = X,targets,cut,split_idx,sl
+        self.X,self.targets,self.cut,self.split_idx = X,targets,cut,split_idx
         self.lengths = X.lengths if lengths is None and isinstance(X, RaggedSeries) else lengths
         self.y = y if y is None or isinstance(y, torch.Tensor) else targets.encode(y)      # a typed tensor [n, ...]
         self._y = None if y is None else self.y.numpy()          # the same memory, faster to index
@@ -113,14 +113,14 @@ def read(self:TSDataset,
 
 def _to_steps(x, sl): return x[..., :sl] if sl <= x.shape[2] else F.pad(x, (0, sl - x.shape[2]))
 
-# %% ../../nbs/37_data.dataset.ipynb #8196974f
+# %% ../../nbs/37_data.dataset.ipynb #cf66106b
 def _take(X, rows):
     "`X[rows]` as a new array, with NaN for masked values"
     if isinstance(X, (np.ndarray, RaggedSeries)): return without_mask(X[rows])
     rows, places = np.unique(rows, return_inverse=True)
     return without_mask(np.asanyarray(getattr(X, 'oindex', X)[rows]))[places]
 
-# %% ../../nbs/37_data.dataset.ipynb #f26993f1
+# %% ../../nbs/37_data.dataset.ipynb #c7e03334
 @patch
 def fetch(self:TSDataset,
     rows, # rows of `X`
@@ -174,7 +174,9 @@ def new(self:TSDataset,
     lengths=None, # real steps [n] of series padded at the end; None: no padding
 )->TSDataset: # of all rows of `X`
     "A dataset of other series with the same targets"
-    return type(self)(X, y, None, self.targets, lengths, self.cut, sl=None if lengths is None else max(self.len, lengths.max(initial=0)))
+    ds = type(self)(X, y, None, self.targets, lengths, self.cut)
+    if ds.has_lengths: ds.sl = max(self.len, ds.lengths.max(initial=0))
+    return ds
 
 @patch
 def new_empty(self:TSDataset)->TSDataset: # no series
@@ -186,7 +188,9 @@ def subset(self:TSDataset,
     places, # positions in `rows`
 )->TSDataset: # of the same array
     "A dataset of some of the series"
-    return type(self)(self.X, self.y, self.rows[places], self.targets, self.lengths, self.cut, self.split_idx, self.sl)
+    ds = copy(self)
+    ds.rows = self.rows[places]
+    return ds
 
 # %% ../../nbs/37_data.dataset.ipynb #a3cbfb8d
 @patch
@@ -198,12 +202,12 @@ def decode(self:TSDataset,
     x = o[0][:, :o[1]] if self.has_lengths else o[0]
     return (x, *o[1:self.n_inp], *(self.targets.decode(t) for t in o[self.n_inp:]))
 
-# %% ../../nbs/37_data.dataset.ipynb #e512fe70
+# %% ../../nbs/37_data.dataset.ipynb #100b18da
 @patch
 @contextmanager
 def set_split_idx(self:TSDataset,
     i:int, # 0: training, where series are augmented; 1: validation
-)->Iterator:
+)->Iterator: # for `contextmanager`
     "A context in which the dataset has `split_idx` `i`"
     yield from replacing_yield(self, 'split_idx', i)
 
