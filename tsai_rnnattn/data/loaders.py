@@ -69,7 +69,7 @@ def shuffle_fn(self:TSDataLoader,
 
 def _generator(dl): return np.random.default_rng(dl.rng.getrandbits(64))
 
-# %% ../../nbs/38_data.loaders.ipynb #45d9e9e9
+# %% ../../nbs/38_data.loaders.ipynb #2285ecea
 def _group_by_length(idxs, lengths, bs, rng, pool=50):
     "`idxs` in batches of `bs` series of like length, sorted within pools of `pool` batches"
     full = len(idxs) // bs * bs
@@ -98,14 +98,14 @@ def _epoch_order(dl):
     "The positions in the order of the current epoch, in the private attribute where fastai's loader keeps them"
     return dl._DataLoader__idxs
 
-# %% ../../nbs/38_data.loaders.ipynb #216c5332
+# %% ../../nbs/38_data.loaders.ipynb #8d7b83db
 @patch
 def _one_pass(self:TSDataLoader):
     b = next(iter(self.create_batches([[0]])))
     if self.device is not None: b = to_device(b, self.device)
     self._n_inp, self._types = self.dataset.n_inp, explode_types(self.after_batch(b))
 
-# %% ../../nbs/38_data.loaders.ipynb #bd6b53d7
+# %% ../../nbs/38_data.loaders.ipynb #ac35a37c
 @patch
 def new(self:TSDataLoader,
     dataset:TSDataset|None=None, # series of the new loader; None: the same
@@ -261,7 +261,7 @@ class TSDataLoaders(DataLoaders):
         "Loaders from the data containers of sktime and aeon; raises what `from_numpy` raises"
         return cls.from_numpy(series_from_sktime(X), y, **kwargs)
 
-# %% ../../nbs/38_data.loaders.ipynb #5e12187c
+# %% ../../nbs/38_data.loaders.ipynb #1c89f203
 @patch(cls_method=True)
 def from_dsets(cls:TSDataLoaders,
     *ds, # a `TSDataset` for each split, training first
@@ -285,7 +285,7 @@ def from_dsets(cls:TSDataLoaders,
     others = (dl.new(o, bs=ifnone(val_bs, bs), shuffle=False, drop_last=False) for o in others)
     return cls(dl, *others, path=path, device=ifnone(device, default_device()))
 
-# %% ../../nbs/38_data.loaders.ipynb #ee501990
+# %% ../../nbs/38_data.loaders.ipynb #5185fd43
 def _as_splits(ds):
     "The datasets `ds`, the first as that of training; raises `TypeError` or `ValueError` unless they fit together"
     other = [type(o).__name__ for o in ds if not isinstance(o, TSDataset)]
@@ -310,7 +310,7 @@ def _train_weights(weights, train):
     raise ValueError(f"weights of shape {list(w.shape)}, from {w.min(initial=0)} to {w.max(initial=0)}: must be one per series, "
                      f"{len(train.X)} in total, none negative, and not all 0 in training")
 
-# %% ../../nbs/38_data.loaders.ipynb #26062e53
+# %% ../../nbs/38_data.loaders.ipynb #e7395a81
 @patch(cls_method=True)
 def from_dblock(cls:TSDataLoaders,
     *args, # any
