@@ -136,7 +136,9 @@ def check_X(
     if 0 in X.shape: raise ValueError(f"X of shape {list(X.shape)} is empty: expected [n, c_in, sl]")
     return without_mask(X)
 
-def _shape_hint(ndim): return "for a single variable, pass X[:, None]; for a single series, X[None]" if ndim == 2 else "the axes are series, variables and steps"
+def _shape_hint(ndim):
+    if ndim == 2: return "for a single variable, pass X[:, None]; for a single series, X[None]"
+    return "the axes are series, variables and steps"
 
 # %% ../nbs/01_checks.ipynb #ea8b7391
 def check_y(
