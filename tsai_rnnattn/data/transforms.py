@@ -280,8 +280,8 @@ class TSRobustScale(_TSScale):
     def _merge(self, a, b): return *a, *b[1:]
     def _finish(self, summary):
         dims, *pieces = summary
-        x = torch.nn.functional.pad(torch.cat(pieces, 2), (0, 1), value=torch.nan)       # there may be no values at all
-        low, median, high = _quantiles(x, (.25, .5, .75), dims)
+        missing = torch.full((*pieces[0].shape[:2], 1), torch.nan)       # since there may be no values at all
+        low, median, high = _quantiles(torch.cat([*pieces, missing.to(pieces[0].device)], 2), (.25, .5, .75), dims)
         return median, high - low
 
 def _steps_with_values(x):
