@@ -32,14 +32,14 @@ class TSDataset:
         y=None, # labels or targets [n, ...], raw or encoded by `targets` into a tensor; None: unknown
         rows=None, # the rows of this split; None: all
         targets=None, # from `make_targets`: encodes and decodes `y`; None: made from `y[rows]`
-        lengths=None, # real steps [n] of series padded at the end; None: no padding, or the lengths of a `RaggedSeries`
+        lengths=None, # real steps [n] of series padded at the end; None: no padding. A `RaggedSeries` has its own
         cut:bool=False, # crop each batch to its longest series?
         split_idx:int=1, # 0: training, where series are augmented; 1: validation
     ):
         self.rows = np.arange(len(X)) if rows is None else np.asarray(rows)
         if y is not None and targets is None: y = check_y(y, len(X)); targets = make_targets(y[self.rows])
         self.X,self.targets,self.cut,self.split_idx = X,targets,cut,split_idx
-        self.lengths = X.lengths if lengths is None and isinstance(X, RaggedSeries) else lengths
+        self.lengths = X.lengths if isinstance(X, RaggedSeries) else lengths
         self.y = y if y is None or isinstance(y, torch.Tensor) else targets.encode(y)      # a typed tensor [n, ...]
         self._y = None if y is None else self.y.numpy()          # the same memory, faster to index
 
@@ -103,13 +103,12 @@ def read(self:TSDataset,
 )->tuple: # [bs, c_in, sl], float32 or, for dtypes that it cannot hold, float64; and with lengths int64 [bs]
     "Series of some rows, with zeros in the padding"
     x = _take(self.X, rows)
-    x = torch.from_numpy(x.astype(float_dtype(x.dtype), copy=False))
+    x = torch.from_numpy(x if x.dtype == np.float32 else x.astype(float_dtype(x.dtype), copy=False))
     _release_pages(self.X)
     if not self.has_lengths: return (x,)
-    lengths = self.lengths[rows]
-    x = _to_steps(x, lengths.max(initial=0) if ifnone(cut, self.cut) else self.len)
-    lengths = torch.from_numpy(lengths)
-    return x.masked_fill_(~padding_mask(lengths, x.shape[2])[:, None], 0), lengths   # in place: indexing with an array has made a copy
+    lengths = torch.from_numpy(self.lengths[rows])
+    if not isinstance(self.X, RaggedSeries): x.masked_fill_(~padding_mask(lengths, x.shape[2])[:, None], 0)     # `x` is a copy
+    return _to_steps(x, self.lengths[rows].max(initial=0) if ifnone(cut, self.cut) else self.len), lengths
 
 def _to_steps(x, sl): return x[..., :sl] if sl <= x.shape[2] else F.pad(x, (0, sl - x.shape[2]))
 
