@@ -151,8 +151,8 @@ def chunks(self:TSDataset,
 )->Iterator: # of tuples: series, and lengths if any
     "All series in the order of the rows, in chunks"
     ragged = isinstance(self.X, RaggedSeries)
-    steps = self.X.lengths[self.rows] if ragged else np.full(len(self), self.X.shape[2])
-    bounds = _chunk_bounds(steps.tolist(), n_bytes // (self.X.dtype.itemsize * self.vars))
+    steps = self.X.lengths[self.rows] if ragged else np.broadcast_to(self.X.shape[2], len(self))
+    bounds = _chunk_bounds(steps, n_bytes // (self.X.dtype.itemsize * self.vars))
     return (self.typed(self.read(self.rows[a:b], cut=ragged)) for a,b in bounds)
 
 def _chunk_bounds(steps, most):
@@ -163,7 +163,7 @@ def _chunk_bounds(steps, most):
             yield start, i
             start, longest = i, 0
         longest = max(longest, n)
-    if steps: yield start, len(steps)
+    if len(steps): yield start, len(steps)
 
 # %% ../../nbs/37_data.dataset.ipynb #a3cbfb8c
 @patch
@@ -174,7 +174,7 @@ def new(self:TSDataset,
 )->TSDataset: # of all rows of `X`
     "A dataset of other series with the same targets"
     ds = type(self)(X, y, None, self.targets, lengths, self.cut)
-    if ds.has_lengths: ds.sl = max(self.len, ds.lengths.max(initial=0))
+    if ds.has_lengths: ds.sl = max(self.len, int(ds.lengths.max(initial=0)))
     return ds
 
 @patch

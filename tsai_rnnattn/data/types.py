@@ -42,6 +42,7 @@ class RaggedSeries:
     def __len__(self): return len(self.series)
     def __repr__(self): return f'RaggedSeries: {len(self)} series [c_in={self.shape[1]}, sl={self.lengths.min()} to {self.shape[2]}]'
     def __getitem__(self, rows):
+        if np.ndim(rows) == 0: return self.series[rows]
         lengths = self.lengths[rows]
         X = np.zeros((len(lengths), self.shape[1], lengths.max(initial=0)), self.dtype)
         for x,i,n in zip(X, rows, lengths): x[:, :n] = self.series[i]
