@@ -449,6 +449,20 @@ def test_loaders_from_datasets():
     with pytest.raises(ValueError, match='training has 15 series'): TSDataLoaders.from_dsets(train, train, bs=16, drop_last=True)
     with pytest.raises(TypeError, match='from_numpy'): TSDataLoaders.from_dblock(object(), [])
 
+@pytest.mark.parametrize('cut', (False, True))
+def test_loaders_from_ragged_datasets(cut):
+    series, y = ragged_data()
+    longest = np.argmax([x.shape[1] for x in series])
+    train = TSDataset(RaggedSeries(series), y, rows=np.delete(np.arange(60), longest), cut=cut)
+    valid = train.new(RaggedSeries(series[:9]), y[:9])
+    dls = TSDataLoaders.from_dsets(train, valid, bs=7)
+    want = TSDataLoaders.from_numpy(series, y, (train.rows, [longest]), bs=7, cut_batches=cut)
+    for a,b in zip(dls.valid, want.test_dl(series[:9], y[:9])): torch.testing.assert_close(a, b)
+    longer = RaggedSeries([np.ones((3, 99)), series[0]])
+    if cut: assert TSDataLoaders.from_dsets(train, train.new(longer, y[:2])).valid.one_batch()[0].shape == (2, 3, 99)
+    else:
+        with pytest.raises(ValueError, match='different'): TSDataLoaders.from_dsets(train, train.new(longer, y[:2]))
+
 def test_a_dataset_makes_its_own_targets():
     for y in (Y20, list(Y20), torch.arange(20) % 2, X20[:, 0, 0], torch.tensor(X20[:, 0])):
         ds = TSDataset(X20, y, rows=[3, 4, 9])

@@ -291,7 +291,7 @@ def _as_splits(ds):
     other = [type(o).__name__ for o in ds if not isinstance(o, TSDataset)]
     if other: raise TypeError(f"expected datasets of class TSDataset, got {other[0]}: for arrays, use TSDataLoaders.from_numpy")
     if len(ds) < 2: raise ValueError(f"got {len(ds)} datasets: expected one for training and at least one for validation")
-    kinds = [(o.vars, o.len, o.has_lengths, o.cut) for o in ds]
+    kinds = [(o.vars, 'any' if o.cut else o.len, o.has_lengths, o.cut) for o in ds]
     if len({*kinds}) > 1:
         raise ValueError(f"datasets of different (vars, len, has_lengths, cut): {kinds}; make the others with train.new(X, y)")
     if any(o.targets is not ds[0].targets for o in ds):
