@@ -393,6 +393,13 @@ def test_narrow_dtypes_are_read_as_float32(dtype):
     for o in (X, RaggedSeries([*X, X[0, :, :2]])): assert TSDataset(o)[[3]][0].dtype == torch.float32
     assert pad_series(list(X))[0].dtype == np.float32
 
+@pytest.mark.parametrize('dtype', (np.float64, np.int64, np.uint32))
+def test_padding_keeps_wide_numbers(dtype):
+    wide = np.array([[2**31 + 1, 2**31 + 2]], dtype)
+    X, lengths = pad_series([wide, np.ones((1, 3), np.float32)], 4)
+    assert X.dtype == np.float64 and lengths.tolist() == [2, 3]
+    np.testing.assert_array_equal(X[0], [[2**31 + 1, 2**31 + 2, 0, 0]])
+
 def test_a_device_without_float64_gets_float32():
     dl = TSDataLoader(TSDataset(X20, Y20))
     assert next(iter(dl.create_batches([[0]])))[0].dtype == torch.float64
