@@ -2,8 +2,9 @@
 
     .venv/bin/python -m benchmarks.loader
 
-All are timed in turn, in 11 rounds, with one thread and without transforms. The medians are printed in milliseconds per epoch and as
-multiples of slicing. Besides slicing, the loader runs fastai's hooks and checks each batch for NaN and infinite values.
+All are timed in turn, in 11 rounds, with one thread, and without transforms unless they are named. The medians are printed in milliseconds
+per epoch and as multiples of slicing. Besides slicing, the loader runs fastai's hooks and checks each batch for NaN and infinite values.
+Arrays of float64 stay in double precision until they are scaled.
 """
 import time
 from statistics import median
@@ -16,6 +17,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from tsai_rnnattn.data.dataset import TSDataset
 from tsai_rnnattn.data.loaders import TSDataLoader
 from tsai_rnnattn.data.targets import make_targets
+from tsai_rnnattn.data.transforms import TSStandardize
+from tsai_rnnattn.data.types import RaggedSeries
 
 SHAPES = ((10_000, 6, 100), (10_000, 1, 24), (10_000, 3, 1000), (2_000, 1, 100))
 ROUNDS = 11
@@ -29,9 +32,16 @@ def contenders(shape, bs=64):
     "Loaders of the same random series and labels, by name"
     X, y = torch.randn(shape), torch.arange(shape[0]) % 5
     labels = y.numpy()
-    def ours(**kw): return TSDataLoader(TSDataset(X.numpy(), labels, targets=make_targets(labels), **kw), bs, shuffle=True)
-    return {'slicing a tensor': Slicing(X, y, bs), 'TSDataLoader': ours(),
-            'TSDataLoader with lengths': ours(lengths=np.full(len(X), shape[2])),
+    def ours(X, tfms=(), **kw):
+        return TSDataLoader(TSDataset(X, labels, targets=make_targets(labels), **kw), bs, shuffle=True, after_batch=list(tfms))
+    lengths = np.random.default_rng(0).integers(1, shape[2] + 1, len(X))
+    lengths[0] = shape[2]
+    single, double = X.numpy(), X.double().numpy()
+    ragged = RaggedSeries([x[:, :n] for x,n in zip(single, lengths)])
+    return {'slicing a tensor': Slicing(X, y, bs), 'TSDataLoader': ours(single),
+            '  float64': ours(double), '  standardized': ours(single, [TSStandardize()]),
+            '  standardized, float64': ours(double, [TSStandardize()]), '  with lengths': ours(single, lengths=lengths),
+            '  with lengths, from a list': ours(ragged),
             'torch DataLoader': DataLoader(TensorDataset(X, y), bs, shuffle=True),
             'fastai TfmdDL': TfmdDL(TensorDataset(X, y), bs, shuffle=True, num_workers=0)}
 

@@ -190,7 +190,7 @@ def test_statistics_ignore_padding_and_missing_values(data, n, c_in, by_var):
     lengths = data.draw(st.lists(st.integers(1, 7), min_size=n, max_size=n))
     r = np.random.default_rng(data.draw(st.integers(0, 99)))
     series = [np.where(r.random((c_in, k)) < .2, np.nan, r.normal(3, 2, (c_in, k))).astype(np.float32) for k in lengths]
-    TSDataLoaders.from_numpy(series, np.zeros(n), (range(n - 1), [n - 1]), batch_tfms=[tfm := TSStandardize(by_var=by_var)])
+    tfm = TSDataLoaders.from_numpy(series, np.zeros(n), (range(n - 1), [n - 1]), batch_tfms=[TSStandardize(by_var=by_var)]).after_batch[0]
     values = np.concatenate(series[:-1], 1).astype(float)                # [c_in, all real steps]
     for v in range(c_in) if by_var else [slice(None)]:
         real = values[v][np.isfinite(values[v])]

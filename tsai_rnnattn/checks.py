@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['check_sizes', 'check_dropouts', 'as_shape', 'check_y_range', 'check_series', 'check_lengths', 'first_bad_value',
-           'check_X', 'check_y', 'check_splits']
+           'without_mask', 'check_X', 'check_y', 'check_splits']
 
 # %% ../nbs/01_checks.ipynb #b44ed6b0
 from math import isfinite
@@ -116,10 +116,18 @@ def first_bad_value(
     places = bad.nonzero()
     return (*places[0].tolist(), len(places)) if len(places) else None
 
+# %% ../nbs/01_checks.ipynb #8742415a
+def without_mask(
+    X, # array, masked or not
+)->np.ndarray: # floats if values are masked; `X` itself if it is not a masked array
+    "An array with NaN for the masked values of a numpy masked array"
+    if not isinstance(X, np.ma.MaskedArray): return X
+    return X.astype(np.promote_types(X.dtype, np.float16)).filled(np.nan) if np.ma.is_masked(X) else X.data
+
 # %% ../nbs/01_checks.ipynb #da9bc3c2
 def check_X(
-    X, # array, memmap, tensor or list [n, c_in, sl], or anything with a shape, a dtype and `X[rows]`, such as a zarr array
-)->np.ndarray: # numeric array [n, c_in, sl], not a copy if `X` is one
+    X, # array, memmap, tensor or list [n, c_in, sl], or anything with a shape, a dtype and `X[rows]`, such as an array of zarr or h5py
+)->np.ndarray: # numeric array [n, c_in, sl], not a copy if `X` is one; masked values are NaN
     "`X` as a numeric array; raises `ValueError` for another shape, `TypeError` for another dtype"
     if isinstance(X, Tensor): X = X.numpy(force=True)
     if not (hasattr(X, 'shape') and hasattr(X, 'dtype')): X = np.asarray(X)
@@ -127,9 +135,11 @@ def check_X(
         raise TypeError(f"X of dtype {X.dtype}: must be numeric; pass series of unequal length as a list of arrays")
     if len(X.shape) != 3: raise ValueError(f"expected X of shape [n, c_in, sl], got {list(X.shape)}: {_shape_hint(len(X.shape))}")
     if 0 in X.shape: raise ValueError(f"X of shape {list(X.shape)} is empty: expected [n, c_in, sl]")
-    return X
+    return without_mask(X)
 
-def _shape_hint(ndim): return "for a single variable, pass X[:, None]" if ndim == 2 else "the axes are series, variables and steps"
+def _shape_hint(ndim):
+    if ndim == 2: return "for a single variable, pass X[:, None]; for a single series, X[None]"
+    return "the axes are series, variables and steps"
 
 # %% ../nbs/01_checks.ipynb #ea8b7391
 def check_y(
@@ -142,7 +152,7 @@ def check_y(
     if y.ndim > 3 or 0 in y.shape: raise ValueError(f"y of shape {list(y.shape)}: expected [n], [n, k] or [n, k, l]")
     if y.dtype.kind not in 'USOiubf': raise TypeError(f"y of dtype {y.dtype}: must be strings, integers, booleans or floats")
     _check_complete(y)
-    return y[:, 0] if y.shape[1:] == (1,) else y
+    return without_mask(y[:, 0] if y.shape[1:] == (1,) else y)
 
 # %% ../nbs/01_checks.ipynb #d2c34064
 def _regular(y):
@@ -153,6 +163,7 @@ def _regular(y):
 
 def _check_complete(y):
     "Raise `TypeError` or `ValueError` naming the first sample without a label or target"
+    if np.ma.is_masked(y): raise ValueError(f"the target of sample {np.argwhere(y.mask)[0][0]} is masked: remove samples without a target")
     if y.dtype.kind == 'O': bad = np.array([not isinstance(o, str) for o in y.flat]).reshape(y.shape)
     elif y.dtype.kind == 'f': bad = ~np.isfinite(y)
     else: return

@@ -23,9 +23,9 @@ def get_X_preds(self:Learner,
     *, lengths=None, # real steps [n] of series padded at the end; None: no padding
 )->tuple: # probabilities or predicted numbers, targets or None, decoded predictions
     "Predictions for new series as arrays; raises `ValueError` if they do not fit the training data, and for losses that do not decode"
-    dl = self.dls.test_dl(X, y, lengths, **({} if bs is None else {'bs': bs}))
+    dl = self.dls.test_dl(X, y, lengths, shuffle=False, num_workers=0, **({} if bs is None else {'bs': bs}))
     dl.dataset.targets.check_loss(self.loss_func)
-    probs, truth, decoded = self.get_preds(dl=dl, with_decoded=True)
+    probs, truth, decoded = self.get_preds(dl=dl, with_decoded=True, reorder=False)      # it is in order
     decode = dl.dataset.targets.decode_batch
     probs = decode(probs) if dl.vocab is None else probs.numpy()
     return probs, None if y is None else decode(truth), decode(decoded)

@@ -8,31 +8,40 @@ __all__ = ['TSDataset']
 # %% ../../nbs/37_data.dataset.ipynb #d8898c52
 import mmap
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import copy
 from types import SimpleNamespace
 
 import numpy as np
 import torch
-from fastcore.basics import patch
+import torch.nn.functional as F
+from fastai.learner import replacing_yield
+from fastcore.basics import ifnone, patch
 
+from ..checks import check_y, without_mask
 from ..core import padding_mask
-from .types import TSLengths, TSTensor
+from .targets import make_targets
+from .types import RaggedSeries, TSLengths, TSTensor, float_dtype
 
 # %% ../../nbs/37_data.dataset.ipynb #89191d74
 class TSDataset:
     "The series `X[rows]` with their lengths and targets; `ds[i]` takes one position or several"
+    sl = None                                                    # steps of a batch that is not cut; None: those of `X`
     def __init__(self,
-        X, # array [n, c_in, sl]
+        X, # array [n, c_in, sl] or `RaggedSeries`, or anything with a shape, a dtype and `X[rows]`, such as an array of zarr or h5py
         y=None, # labels or targets [n, ...], raw or encoded by `targets` into a tensor; None: unknown
         rows=None, # the rows of this split; None: all
-        targets=None, # from `make_targets`: encodes and decodes `y`
-        lengths=None, # real steps [n] of series padded at the end; None: no padding
+        targets=None, # from `make_targets`: encodes and decodes `y`; None: made from `y[rows]`
+        lengths=None, # real steps [n] of series padded at the end; None: no padding. A `RaggedSeries` has its own
         cut:bool=False, # crop each batch to its longest series?
         split_idx:int=1, # 0: training, where series are augmented; 1: validation
     ):
-        self.X,self.targets,self.lengths,self.cut,self.split_idx = X,targets,lengths,cut,split_idx
+        self.rows = np.arange(len(X)) if rows is None else np.asarray(rows)
+        if y is not None and targets is None: y = check_y(y, len(X)); targets = make_targets(y[self.rows])
+        self.X,self.targets,self.cut,self.split_idx = X,targets,cut,split_idx
+        self.lengths = X.lengths if isinstance(X, RaggedSeries) else lengths
         self.y = y if y is None or isinstance(y, torch.Tensor) else targets.encode(y)      # a typed tensor [n, ...]
         self._y = None if y is None else self.y.numpy()          # the same memory, faster to index
-        self.rows = np.arange(len(X)) if rows is None else np.asarray(rows)
 
     def __len__(self): return len(self.rows)
     def __getitem__(self, i):
@@ -63,7 +72,7 @@ def vars(self:TSDataset)->int: # c_in
 @patch(as_prop=True)
 def len(self:TSDataset)->int: # sl
     "Steps in the series, with padding"
-    return self.X.shape[2]
+    return ifnone(self.sl, self.X.shape[2])
 
 # %% ../../nbs/37_data.dataset.ipynb #89191d76
 @patch(as_prop=True)
@@ -106,15 +115,27 @@ def y_range(self:TSDataset,
 @patch
 def read(self:TSDataset,
     rows, # rows of `X`
-)->tuple: # float32 [bs, c_in, sl], and with lengths int64 [bs]
+    cut:bool|None=None, # crop to the longest of these series? None: as the dataset does
+)->tuple: # [bs, c_in, sl], float32 or, for dtypes that it cannot hold, float64; and with lengths int64 [bs]
     "Series of some rows, with zeros in the padding"
-    x = torch.from_numpy(np.asarray(self.X[rows], np.float32))
+    x = _take(self.X, rows)
+    x = torch.from_numpy(x if x.dtype == np.float32 else x.astype(float_dtype(x.dtype), copy=False))
     _release_pages(self.X)
     if not self.has_lengths: return (x,)
     lengths = torch.from_numpy(self.lengths[rows])
-    if self.cut: x = x[..., :lengths.max()]
-    return x.masked_fill_(~padding_mask(lengths, x.shape[2])[:, None], 0), lengths   # in place: indexing with an array has made a copy
+    if not isinstance(self.X, RaggedSeries): x.masked_fill_(~padding_mask(lengths, x.shape[2])[:, None], 0)     # `x` is a copy
+    return _to_steps(x, self.lengths[rows].max(initial=0) if ifnone(cut, self.cut) else self.len), lengths
 
+def _to_steps(x, sl): return x[..., :sl] if sl <= x.shape[2] else F.pad(x, (0, sl - x.shape[2]))
+
+# %% ../../nbs/37_data.dataset.ipynb #cf66106b
+def _take(X, rows):
+    "`X[rows]` as a new array, with NaN for masked values"
+    if isinstance(X, (np.ndarray, RaggedSeries)): return without_mask(X[rows])
+    rows, places = np.unique(rows, return_inverse=True)
+    return without_mask(np.asanyarray(getattr(X, 'oindex', X)[rows]))[places]
+
+# %% ../../nbs/37_data.dataset.ipynb #c7e03334
 @patch
 def fetch(self:TSDataset,
     rows, # rows of `X`
@@ -142,11 +163,23 @@ def _release_pages(
 # %% ../../nbs/37_data.dataset.ipynb #a3cbfb8b
 @patch
 def chunks(self:TSDataset,
-    n_bytes:int=2**22, # bytes of `X` to read at once
+    n_bytes:int=2**22, # bytes of series to read at once
 )->Iterator: # of tuples: series, and lengths if any
     "All series in the order of the rows, in chunks"
-    step = max(1, n_bytes // (self.X.dtype.itemsize * self.vars * self.len))
-    return (self[i:i+step][:self.n_inp] for i in range(0, len(self), step))
+    ragged = isinstance(self.X, RaggedSeries)
+    steps = self.X.lengths[self.rows] if ragged else np.broadcast_to(self.X.shape[2], len(self))
+    bounds = _chunk_bounds(steps, n_bytes // (self.X.dtype.itemsize * self.vars))
+    return (self.typed(self.read(self.rows[a:b], cut=ragged)) for a,b in bounds)
+
+def _chunk_bounds(steps, most):
+    "Start and end of chunks of at most `most` steps, padding included; a longer series is a chunk of its own"
+    start, longest = 0, 0
+    for i,n in enumerate(steps):
+        if i > start and (i + 1 - start) * max(longest, n) > most:
+            yield start, i
+            start, longest = i, 0
+        longest = max(longest, n)
+    if len(steps): yield start, len(steps)
 
 # %% ../../nbs/37_data.dataset.ipynb #a3cbfb8c
 @patch
@@ -156,7 +189,9 @@ def new(self:TSDataset,
     lengths=None, # real steps [n] of series padded at the end; None: no padding
 )->TSDataset: # of all rows of `X`
     "A dataset of other series with the same targets"
-    return type(self)(X, y, None, self.targets, lengths, self.cut)
+    ds = type(self)(X, y, None, self.targets, lengths, self.cut)
+    if ds.has_lengths: ds.sl = max(self.len, int(ds.lengths.max(initial=0)))
+    return ds
 
 @patch
 def new_empty(self:TSDataset)->TSDataset: # no series
@@ -168,7 +203,9 @@ def subset(self:TSDataset,
     places, # positions in `rows`
 )->TSDataset: # of the same array
     "A dataset of some of the series"
-    return type(self)(self.X, self.y, self.rows[places], self.targets, self.lengths, self.cut, self.split_idx)
+    ds = copy(self)
+    ds.rows = self.rows[places]
+    return ds
 
 # %% ../../nbs/37_data.dataset.ipynb #a3cbfb8d
 @patch
@@ -179,6 +216,15 @@ def decode(self:TSDataset,
     "The series cropped to its length, and the label or target in its original form"
     x = o[0][:, :o[1]] if self.has_lengths else o[0]
     return (x, *o[1:self.n_inp], *(self.targets.decode(t) for t in o[self.n_inp:]))
+
+# %% ../../nbs/37_data.dataset.ipynb #100b18da
+@patch
+@contextmanager
+def set_split_idx(self:TSDataset,
+    i:int, # 0: training, where series are augmented; 1: validation
+)->Iterator: # for `contextmanager`
+    "A context in which the dataset has `split_idx` `i`"
+    yield from replacing_yield(self, 'split_idx', i)
 
 # %% ../../nbs/37_data.dataset.ipynb #45c1c174
 class _Places:

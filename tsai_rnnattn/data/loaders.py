@@ -7,14 +7,16 @@ __all__ = ['TSDataLoader', 'TSDataLoaders', 'draw_splits']
 
 # %% ../../nbs/38_data.loaders.ipynb #fb71264b
 from collections.abc import Iterator
+from copy import copy, deepcopy
 from inspect import signature
 
 import numpy as np
 import torch
 from fastai.data.core import DataLoaders, TfmdDL
 from fastai.data.transforms import TrainTestSplitter
-from fastai.torch_core import default_device, to_device
+from fastai.torch_core import default_device, explode_types, to_device
 from fastcore.basics import detuplify, ifnone, patch
+from fastcore.foundation import L
 from fastcore.meta import delegates
 
 from ..checks import check_sizes, check_splits, check_y, first_bad_value
@@ -28,18 +30,23 @@ from .types import TSLengths, TSTensor, read_series
 
 # %% ../../nbs/38_data.loaders.ipynb #4d82babc
 class TSDataLoader(TfmdDL):
-    "A fastai `TfmdDL` that indexes its dataset once per batch"
+    "A fastai `TfmdDL` that indexes its dataset once per batch; raises `ValueError` or `TypeError` for invalid arguments"
+    weights, by_length = None, False                             # of loaders that were pickled without them
     def __init__(self,
         dataset:TSDataset, # series of one split
         bs:int=64, # series in a batch
         num_workers:int=0, # processes that read batches; 0: this one
         weights=None, # probability [len(dataset)] of drawing each series when shuffled; None: each once per epoch
+        by_length:bool=False, # batches of series of like length when shuffled? Requires a dataset with `cut=True`
+        do_setup:bool=True, # compute the statistics of copies of the transforms? False: use the transforms as they are
         **kwargs # for `TfmdDL`: shuffle, drop_last, after_batch, device, ...
     ):
         check_sizes(bs=bs)
         _check_known(kwargs)
-        self.weights = weights
-        super().__init__(dataset, bs=bs, num_workers=num_workers, **kwargs)
+        if by_length and not dataset.cut: raise ValueError("by_length=True: batches of like length are shorter only with cut_batches=True")
+        self.weights, self.by_length = weights, by_length
+        if do_setup and 'after_batch' in kwargs: kwargs['after_batch'] = deepcopy(kwargs['after_batch'])
+        super().__init__(dataset, bs=bs, num_workers=num_workers, do_setup=do_setup, **kwargs)
 
     def __iter__(self): return (self._finish(k, b) for k,b in enumerate(super().__iter__()))
 
@@ -47,15 +54,28 @@ class TSDataLoader(TfmdDL):
 @patch
 def get_idxs(self:TSDataLoader)->np.ndarray: # positions in the dataset
     "The order of the series in the next epoch"
-    return self.shuffle_fn(np.arange(self.n)) if self.shuffle else np.arange(self.n)
+    if not self.shuffle: return np.arange(self.n)
+    idxs = self.shuffle_fn(np.arange(self.n))
+    if not (self.by_length and self.dataset.has_lengths): return idxs
+    return _group_by_length(idxs, self.dataset.lengths[self.dataset.rows], self.bs, _generator(self))
 
 @patch
 def shuffle_fn(self:TSDataLoader,
     idxs:np.ndarray, # positions in the dataset
 )->np.ndarray: # as many positions
     "A permutation of `idxs`, or with `weights` a random draw from them"
-    rng = np.random.default_rng(self.rng.getrandbits(64))
+    rng = _generator(self)
     return rng.permutation(idxs) if self.weights is None else rng.choice(idxs, len(idxs), p=self.weights)
+
+def _generator(dl): return np.random.default_rng(dl.rng.getrandbits(64))
+
+# %% ../../nbs/38_data.loaders.ipynb #2285ecea
+def _group_by_length(idxs, lengths, bs, rng, pool=50):
+    "`idxs` in batches of `bs` series of like length, sorted within pools of `pool` batches"
+    full = len(idxs) // bs * bs
+    pools = np.split(idxs[:full], range(pool*bs, full, pool*bs))
+    batches = np.concatenate([p[np.argsort(lengths[p], kind='stable')] for p in pools]).reshape(-1, bs)
+    return np.concatenate([rng.permutation(batches).ravel(), idxs[full:]])
 
 # %% ../../nbs/38_data.loaders.ipynb #4d82babe
 @patch
@@ -69,11 +89,33 @@ def create_batches(self:TSDataLoader,
     samps:Iterator, # arrays of positions in the dataset
 )->Iterator: # batches: series, lengths if any, targets if known
     "Index the dataset once per batch"
-    return (self.dataset[positions] for positions in samps)
+    batches = (self.dataset[positions] for positions in samps)
+    return ((b[0].float(), *b[1:]) for b in batches) if _is_mps(self.device) else batches
+
+def _is_mps(device): return device is not None and device.type == 'mps'    # it has no float64
 
 def _epoch_order(dl):
     "The positions in the order of the current epoch, in the private attribute where fastai's loader keeps them"
     return dl._DataLoader__idxs
+
+# %% ../../nbs/38_data.loaders.ipynb #8d7b83db
+@patch
+def _one_pass(self:TSDataLoader):
+    b = next(iter(self.create_batches([[0]])))
+    if self.device is not None: b = to_device(b, self.device)
+    self._n_inp, self._types = self.dataset.n_inp, explode_types(self.after_batch(b))
+
+# %% ../../nbs/38_data.loaders.ipynb #ac35a37c
+@patch
+def new(self:TSDataLoader,
+    dataset:TSDataset|None=None, # series of the new loader; None: the same
+    cls=None, # class of the new loader; None: the same
+    **kwargs # what differs from this loader
+)->TSDataLoader: # with the transforms of this one
+    "A loader with the settings of this one; `weights` belong to its series, so that a loader of other series has none"
+    if 'shuffled' in kwargs: kwargs['shuffle'] = kwargs.pop('shuffled')     # misspelled in fastai's `tta`
+    own = dict(by_length=self.by_length, weights=self.weights if dataset is None or dataset is self.dataset else None)
+    return super(TSDataLoader, self).new(dataset, cls, **{**own, **kwargs})
 
 # %% ../../nbs/38_data.loaders.ipynb #477b586a
 _hooks = {'wif', 'before_iter', 'after_batch', 'after_iter', 'get_idxs', 'shuffle_fn'}
@@ -83,7 +125,7 @@ def _check_known(kwargs):
     given = {k for k,v in kwargs.items() if getattr(v, 'fs', True)}              # without the empty pipelines of `TfmdDL.new`
     unknown = given - {*signature(TfmdDL.__init__).parameters, *TfmdDL._methods}
     if unknown: raise TypeError(f"TSDataLoader got unexpected arguments {sorted(unknown)}: it takes those of fastai's TfmdDL")
-    per_item = (given & {*TfmdDL._methods}) - _hooks
+    per_item = ({k for k in given if kwargs[k] is not None} & {*TfmdDL._methods}) - _hooks
     if per_item: raise TypeError(f"TSDataLoader has no items to call {sorted(per_item)} on: it reads whole batches, pass after_batch")
 
 # %% ../../nbs/38_data.loaders.ipynb #c2a90480
@@ -91,6 +133,7 @@ def _check_known(kwargs):
 def _finish(self:TSDataLoader, k, b):
     "Batch number `k` as plain tensors; raises `ValueError` for NaN and infinite values"
     x, *rest = (o.as_subclass(torch.Tensor) for o in b)
+    if x.dtype == torch.float64: x = x.float()
     if self.after_batch.fs and self.dataset.has_lengths: x = fill_padding(x, rest[0])
     bad = first_bad_value(x)
     if bad: raise ValueError(self._bad_value_text(self.dataset.rows[_epoch_order(self)[k*self.bs + bad[0]]], *bad[1:3], x[bad[:3]].item()))
@@ -102,7 +145,9 @@ def _bad_value_text(self:TSDataLoader, row, c, s, value):
     raw = self.dataset.read([row])[0][0].numpy()                 # [c_in, sl]
     c_in, sl = raw.shape
     places = [(c, s)] if c < c_in and s < sl and not np.isfinite(raw[c, s]) else np.argwhere(~np.isfinite(raw)).tolist()
-    if not places: return f"the transforms give {value} in sample {row}, variable {c}, step {s}, where X is finite: check their arguments"
+    if not places:
+        return (f"the transforms give {value} in sample {row}, variable {c}, step {s}, where X is finite: check their arguments, and scale "
+                "numbers above 3e38, the largest of float32")
     (c, s), hint = places[0], "for missing values, pass batch_tfms=[TSImpute(), TSStandardize()]"
     return f"X is {raw[c, s]} in sample {row}, variable {c}, step {s}: " + (hint if np.isnan(raw[c, s]) else "remove or fix such series")
 
@@ -132,6 +177,19 @@ def _pre_show_batch(self:TSDataLoader, b, max_n=9):
     x, y, samples = super(TSDataLoader, self)._pre_show_batch(b, max_n)
     return detuplify(x[:1]) if self.dataset.has_lengths else x, y, samples
 
+@patch
+def show_batch(self:TSDataLoader,
+    b=None, # batch to show; None: the first of an epoch
+    max_n:int=9, # series to show
+    ctxs=None, # axes to draw on; None: new ones
+    show:bool=True, # draw? False: return what would be drawn
+    unique:bool=False, # show the first series of the dataset `max_n` times, with another augmentation each time?
+    **kwargs # for the plot
+)->tuple|None: # inputs, targets and samples, with `show=False`
+    "Draw the series of a batch with their labels or targets"
+    if b is None and unique: b = self.new(get_idxs=lambda: np.zeros(self.n, int)).one_batch()
+    return super(TSDataLoader, self).show_batch(b, max_n, ctxs, show, **kwargs)
+
 # %% ../../nbs/38_data.loaders.ipynb #2fc4eb1c
 class TSDataLoaders(DataLoaders):
     """Loaders of series `[bs, c_in, sl]` float32, lengths `[bs]` int64 if they differ, and targets; `vars`, `len` and `c` are the
@@ -143,7 +201,7 @@ class TSDataLoaders(DataLoaders):
         splits=None, # rows of each split, training first; None: draw `valid_pct` of each class for validation
         bs:int=64, # series in a batch
         val_bs:int|None=None, # series in a batch of validation; None: `bs`
-        batch_tfms:list|None=None, # transforms of a batch; None: `TSStandardize()`, []: none
+        batch_tfms:list|None=None, # transforms of a batch, which are copied; None: `TSStandardize()`, []: none
         valid_pct:float=0.2, # fraction for validation without `splits`
         seed:int|None=None, # seed for drawing it
         path='.', # where a `Learner` writes its files
@@ -154,22 +212,19 @@ class TSDataLoaders(DataLoaders):
         class_weight:str|None=None, # 'balanced': all classes count the same in the loss
         standardize_y:bool=False, # learn numbers with mean 0, std 1? In units of `y`: metric `dls.in_units(mae)`, `dls.y_range(low, high)`
         drop_last:bool=False, # drop the last, smaller batch of each training epoch?
+        by_length:bool=False, # training batches of series of like length? Requires `cut_batches`
+        num_workers:int=0, # processes that read batches; 0: this one
     )->DataLoaders: # training, then the other splits
         """Loaders from arrays; raises `ValueError` or `TypeError` for data that does not fit together and for labels that training lacks.
         Batches with NaN or infinite values after the transforms raise `ValueError` when they are drawn"""
-        check_sizes(bs=bs, val_bs=ifnone(val_bs, bs))
         X, lengths = read_series(X, lengths)
         y = check_y(y, len(X))
-        train, *others = check_splits(draw_splits(y, valid_pct, seed) if splits is None else splits, len(X))
-        if drop_last and bs > len(train):
-            raise ValueError(f"bs={bs} with drop_last=True, but training has {len(train)} series: pass a smaller bs")
-        targets = make_targets(y[train], class_weight, standardize_y)
+        splits = check_splits(draw_splits(y, valid_pct, seed) if splits is None else splits, len(X))
+        targets = make_targets(y[splits[0]], class_weight, standardize_y)
         y = targets.encode(y)
-        train, *others = (TSDataset(X, y, rows, targets, lengths, cut_batches, min(i, 1)) for i,rows in enumerate((train, *others)))
-        dl = TSDataLoader(train, bs, weights=_train_weights(weights, train), shuffle=True, drop_last=drop_last,
-                          after_batch=[TSStandardize()] if batch_tfms is None else batch_tfms)
-        others = (dl.new(o, bs=ifnone(val_bs, bs), shuffle=False, drop_last=False) for o in others)
-        return cls(dl, *others, path=path, device=ifnone(device, default_device()))
+        return cls.from_dsets(*(TSDataset(X, y, rows, targets, lengths, cut_batches) for rows in splits), bs=bs, val_bs=val_bs, path=path,
+                              batch_tfms=batch_tfms, device=device, weights=weights, drop_last=drop_last, by_length=by_length,
+                              num_workers=num_workers)
 
     @classmethod
     @delegates(from_numpy.__func__)
@@ -206,6 +261,64 @@ class TSDataLoaders(DataLoaders):
         "Loaders from the data containers of sktime and aeon; raises what `from_numpy` raises"
         return cls.from_numpy(series_from_sktime(X), y, **kwargs)
 
+# %% ../../nbs/38_data.loaders.ipynb #1c89f203
+@patch(cls_method=True)
+def from_dsets(cls:TSDataLoaders,
+    *ds, # a `TSDataset` for each split, training first
+    bs:int=64, # series in a batch
+    val_bs:int|None=None, # series in a batch of validation; None: `bs`
+    batch_tfms:list|None=None, # transforms of a batch, which are copied; None: `TSStandardize()`, []: none
+    path='.', # where a `Learner` writes its files
+    device=None, # device of the batches; None: fastai's default
+    weights=None, # how likely each series [n] is drawn for training; None: each once per epoch
+    drop_last:bool=False, # drop the last, smaller batch of each training epoch?
+    by_length:bool=False, # training batches of series of like length? Requires `cut_batches`
+    num_workers:int=0, # processes that read batches; 0: this one
+)->DataLoaders: # training, then the other splits
+    "Loaders from datasets; raises `TypeError` for other datasets, `ValueError` for datasets or arguments that do not fit together"
+    check_sizes(bs=bs, val_bs=ifnone(val_bs, bs))
+    train, *others = _as_splits(ds)
+    if drop_last and bs > len(train):
+        raise ValueError(f"bs={bs} with drop_last=True, but training has {len(train)} series: pass a smaller bs")
+    dl = TSDataLoader(train, bs, num_workers, _train_weights(weights, train), by_length, shuffle=True, drop_last=drop_last,
+                      after_batch=[TSStandardize()] if batch_tfms is None else batch_tfms)
+    others = (dl.new(o, bs=ifnone(val_bs, bs), shuffle=False, drop_last=False) for o in others)
+    return cls(dl, *others, path=path, device=ifnone(device, default_device()))
+
+# %% ../../nbs/38_data.loaders.ipynb #5185fd43
+def _as_splits(ds):
+    "The datasets `ds`, the first as that of training; raises `TypeError` or `ValueError` unless they fit together"
+    other = [type(o).__name__ for o in ds if not isinstance(o, TSDataset)]
+    if other: raise TypeError(f"expected datasets of class TSDataset, got {other[0]}: for arrays, use TSDataLoaders.from_numpy")
+    if len(ds) < 2: raise ValueError(f"got {len(ds)} datasets: expected one for training and at least one for validation")
+    kinds = [(o.vars, 'any' if o.cut else o.len, o.has_lengths, o.cut) for o in ds]
+    if len({*kinds}) > 1:
+        raise ValueError(f"datasets of different (vars, len, has_lengths, cut): {kinds}; make the others with train.new(X, y)")
+    if any(o.targets is not ds[0].targets for o in ds):
+        raise ValueError("the datasets encode their targets differently: pass the others targets=train.targets")
+    ds = [copy(o) for o in ds]
+    for i,o in enumerate(ds): o.split_idx = min(i, 1)
+    return ds
+
+# %% ../../nbs/38_data.loaders.ipynb #83d962a2
+def _train_weights(weights, train):
+    "The weights of the training split, scaled to sum 1; raises `ValueError` for a wrong number, negative ones, or only zeros in training"
+    if weights is None: return None
+    w = np.asarray(weights, float)
+    if w.shape == (len(train.X),) and np.isfinite(w).all() and w.min() >= 0 and w[train.rows].sum() > 0:
+        return w[train.rows] / w[train.rows].sum()
+    raise ValueError(f"weights of shape {list(w.shape)}, from {w.min(initial=0)} to {w.max(initial=0)}: must be one per series, "
+                     f"{len(train.X)} in total, none negative, and not all 0 in training")
+
+# %% ../../nbs/38_data.loaders.ipynb #e7395a81
+@patch(cls_method=True)
+def from_dblock(cls:TSDataLoaders,
+    *args, # any
+    **kwargs # any
+)->None:
+    "Raise `TypeError`: a `DataBlock` assembles batches from single items"
+    raise TypeError("TSDataLoaders are not made from a DataBlock: use from_numpy, from_df, from_ucr, from_sktime, or from_dsets")
+
 # %% ../../nbs/38_data.loaders.ipynb #2fc4eb1d
 @patch
 def test_dl(self:TSDataLoaders,
@@ -225,24 +338,17 @@ def test_dl(self:TSDataLoaders,
 
 # %% ../../nbs/38_data.loaders.ipynb #143b6368
 def _fit_test_X(X, lengths, ds):
-    "`X` and `lengths` in the form of the dataset `ds`; raises `ValueError` if they do not fit"
+    "`X` and `lengths` in the form of the dataset `ds`, not copied; raises `ValueError` if they do not fit"
     X, lengths = read_series(X, lengths)
-    lengths = ifnone(lengths, np.full(len(X), X.shape[2]))
-    if X.shape[1] == ds.vars and (lengths == ds.len).all() and X.shape[2] == ds.len: return X, lengths if ds.has_lengths else None
-    if X.shape[1] != ds.vars or not ds.has_lengths or (lengths.max() > ds.len and not ds.cut):
-        steps = f'sl={ds.len}' if not ds.has_lengths else 'any sl' if ds.cut else f'sl={ds.len} or less'
-        raise ValueError(f"expected series of shape [n, c_in={ds.vars}, {steps}] as in training, got {list(X.shape)}")
-    return np.pad(X, ((0, 0), (0, 0), (0, max(0, ds.len - X.shape[2]))))[:, :, :max(ds.len, lengths.max())], lengths
-
-# %% ../../nbs/38_data.loaders.ipynb #83d962a2
-def _train_weights(weights, train):
-    "The weights of the training split, scaled to sum 1; raises `ValueError` for a wrong number, negative ones, or only zeros in training"
-    if weights is None: return None
-    w = np.asarray(weights, float)
-    if w.shape == (len(train.X),) and np.isfinite(w).all() and w.min() >= 0 and w[train.rows].sum() > 0:
-        return w[train.rows] / w[train.rows].sum()
-    raise ValueError(f"weights of shape {list(w.shape)}, from {w.min(initial=0)} to {w.max(initial=0)}: must be one per series, "
-                     f"{len(train.X)} in total, none negative, and not all 0 in training")
+    sl = X.shape[2]
+    n = np.full(len(X), sl) if lengths is None else lengths
+    if X.shape[1] == ds.vars:
+        if ds.has_lengths and (ds.cut or n.max() <= ds.len): return X, n
+        if sl == ds.len and (n == sl).all(): return X, None
+        if sl == ds.len and not ds.has_lengths: raise ValueError(
+            f"these series have {n.min()} to {n.max()} steps, but those of training all have {sl}: pass such series, or train with lengths")
+    steps = f'sl={ds.len}' if not ds.has_lengths else 'any sl' if ds.cut else f'sl={ds.len} or less'
+    raise ValueError(f"expected series of shape [n, c_in={ds.vars}, {steps}] as in training, got {list(X.shape)}")
 
 # %% ../../nbs/38_data.loaders.ipynb #ad00632e
 def draw_splits(
@@ -252,18 +358,29 @@ def draw_splits(
 )->tuple: # rows for training, rows for validation
     "Random splits, stratified for labels `[n]`; raises `ValueError` if a class cannot be in both"
     if not 0 < valid_pct < 1: raise ValueError(f"valid_pct={valid_pct}: must be between 0 and 1")
-    by_class = y.ndim == 1 and y.dtype.kind != 'f'
-    if by_class: _check_classes(y, valid_pct)
-    return TrainTestSplitter(valid_pct, random_state=seed, stratify=y if by_class else None)(y)
+    if y.ndim > 1 or y.dtype.kind == 'f': return TrainTestSplitter(valid_pct, random_state=seed)(y)
+    labels, place, counts = np.unique(y, return_inverse=True, return_counts=True)
+    sizes = _valid_sizes(labels, counts, valid_pct)
+    rng = np.random.default_rng(np.random.randint(2**31) if seed is None else seed)
+    rows = rng.permutation(len(y))
+    by_class = np.split(rows[np.argsort(place[rows], kind='stable')], np.cumsum(counts)[:-1])
+    parts = zip(*((o[k:], o[:k]) for o,k in zip(by_class, sizes)))
+    return tuple(L(np.sort(np.concatenate(o)).tolist()) for o in parts)
 
 # %% ../../nbs/38_data.loaders.ipynb #ad00632f
-def _check_classes(y, valid_pct):
-    "Raise `ValueError` if a class, or the whole, has too few samples to be in training and in validation"
-    labels, counts = np.unique(y, return_counts=True)
-    n_valid = int(np.ceil(valid_pct * len(y)))
+def _valid_sizes(labels, counts, valid_pct):
+    "How many samples of each class are for validation: its share, but at least one, and not all; raises `ValueError` if that is impossible"
+    n = counts.sum()
+    n_valid = int(np.ceil(valid_pct * n))
     if counts.min() < 2:
         raise ValueError(f"class {labels[counts.argmin()].item()!r} has only one sample, which cannot be in training and in validation: "
                          "remove it, or pass splits")
-    if min(n_valid, len(y) - n_valid) < len(labels):
-        raise ValueError(f"{len(y)} series leave {n_valid} for validation (valid_pct={valid_pct}), too few for {len(labels)} classes: "
+    if min(n_valid, n - n_valid) < len(labels):
+        raise ValueError(f"{n} series leave {n_valid} for validation (valid_pct={valid_pct}), too few for {len(labels)} classes: "
                          "pass splits, or a larger valid_pct")
+    share = n_valid * counts / n
+    sizes = share.astype(int).clip(1, counts - 1)
+    while (missing := np.sign(n_valid - sizes.sum())):           # one more, or one less, where it brings a class closest to its share
+        possible = sizes < counts - 1 if missing > 0 else sizes > 1
+        sizes[np.where(possible, missing * (share - sizes), -np.inf).argmax()] += missing
+    return sizes

@@ -309,12 +309,18 @@ class TSRobustScale(_TSScale):
     ): super().__init__(by_sample, by_var, median=median, iqr=iqr)
 
     def _from_given(self, median, iqr): _check_spread('iqr', iqr); return median, iqr
-    def _summary(self, x, dims): return dims, x
+    def _summary(self, x, dims): return dims, _steps_with_values(x) if 0 in dims else x
     def _merge(self, a, b): return *a, *b[1:]
     def _finish(self, summary):
         dims, *pieces = summary
-        low, median, high = _quantiles(torch.cat(pieces), (.25, .5, .75), dims)
+        missing = torch.full((*pieces[0].shape[:2], 1), torch.nan)       # since there may be no values at all
+        low, median, high = _quantiles(torch.cat([*pieces, missing.to(pieces[0].device)], 2), (.25, .5, .75), dims)
         return median, high - low
+
+def _steps_with_values(x):
+    "The steps of the series `x` `[n, c_in, sl]` in a row `[1, c_in, steps]`, without those where all variables are missing, as in padding"
+    x = x.movedim(1, 0).flatten(1)[None]
+    return x[..., x.isfinite().any(1)[0]]
 
 # %% ../../nbs/35_data.transforms.ipynb #6caa9c9b
 @patch(as_prop=True)
