@@ -28,7 +28,7 @@ from .download import archive_urls, download_dataset
 # %% ../../nbs/32_data.archives.ipynb #9d34501f
 ucr_datasets = ('ACSF1', 'ArrowHead', 'BasicMotions', 'GunPoint', 'ItalyPowerDemand', 'JapaneseVowels', 'OSULeaf', 'PLAID')
 
-# %% ../../nbs/32_data.archives.ipynb #1263e80c
+# %% ../../nbs/32_data.archives.ipynb #8ef5b546
 regression_datasets = tuple("""AcousticContaminationMadrid AluminiumConcentration AppliancesEnergy AustraliaRainfall BIDMC32HR BIDMC32RR
     BIDMC32SpO2 BarCrawl6min BeijingIntAirportPM25Quality BeijingPM10Quality BeijingPM25Quality BenzeneConcentration BinanceCoinSentiment
     BitcoinSentiment BoronConcentration CalciumConcentration CardanoSentiment ChilledWaterPredictor CopperConcentration Covid19Andalusia
@@ -143,7 +143,7 @@ def _find(name, path=None, urls=archive_urls, names=None):
     if names: _check_name(name, names())
     return _parts(download_dataset(name, _cache(), lambda path: [_parse(p, p.read_bytes()) for p in _parts(path, name)], urls))
 
-# %% ../../nbs/32_data.archives.ipynb #4fdd29e8
+# %% ../../nbs/32_data.archives.ipynb #d5370483
 _stamped = re.compile(r'\([^()]*,([^(),]*)\)')                     # (time,value)
 
 def _split_ts(line):
@@ -151,7 +151,7 @@ def _split_ts(line):
     *variables, label = (_stamped.sub(r'\1', line) if '(' in line else line).split(':')
     return variables, label.strip()
 
-# %% ../../nbs/32_data.archives.ipynb #dff2017f
+# %% ../../nbs/32_data.archives.ipynb #844916bf
 _arff_line = re.compile(r'''(['"]?)([^'"]*)\1\s*,\s*(['"]?)([^,'"]*)\3''')    # 'values',label
 
 def _split_arff(line):
@@ -160,7 +160,7 @@ def _split_arff(line):
     if not parts: raise ValueError("expected values and, after a comma, a label, with quotation marks in pairs")
     return parts[2].split(r'\n'), parts[4].strip()
 
-# %% ../../nbs/32_data.archives.ipynb #316ec12e
+# %% ../../nbs/32_data.archives.ipynb #bbb26fc4
 def _label(text):
     "`text` without decimals if it is a whole number"
     try: number = float(text)
@@ -177,10 +177,10 @@ def _split_txt(line):
     label, *values = line.split()
     return [','.join(values)], _label(label)
 
-# %% ../../nbs/32_data.archives.ipynb #b0aa6925
+# %% ../../nbs/32_data.archives.ipynb #ceab918e
 _split = {'.ts': _split_ts, '.arff': _split_arff, '.tsv': _split_tsv, '.txt': _split_txt}
 
-# %% ../../nbs/32_data.archives.ipynb #669eee17
+# %% ../../nbs/32_data.archives.ipynb #6c279964
 def _numbers(
     variables:list, # text of each variable
 )->np.ndarray: # [c_in, sl]
@@ -188,7 +188,8 @@ def _numbers(
     steps = [o.count(',') + 1 for o in variables]
     if not steps: raise ValueError("expected values and a label")
     if len(set(steps)) > 1: raise ValueError(f"the variables have {steps} steps: all must have the same number")
-    return np.array([float(o) for o in ','.join(variables).replace('?', 'nan').split(',')], np.float32).reshape(len(steps), -1)
+    values = ','.join(variables).replace('?', 'nan').split(',')
+    return np.fromiter(map(float, values), np.float32, len(values)).reshape(len(steps), -1)
 
 # %% ../../nbs/32_data.archives.ipynb #7b381c7a
 def _cut_end(x):
@@ -196,7 +197,7 @@ def _cut_end(x):
     real = np.flatnonzero(~np.isnan(x).all(0))
     return x[:, :real[-1] + 1] if len(real) else x
 
-# %% ../../nbs/32_data.archives.ipynb #483701a0
+# %% ../../nbs/32_data.archives.ipynb #d5376e6c
 class _Header(NamedTuple):
     "What each line of data has to agree with"
     classes:list=[]; targets:bool=False; equal:bool=True
@@ -233,14 +234,14 @@ def _parse_header(lines, suffix):
     def holds(tag): return [o.lower() for o in tags.get(tag, [])[:1]] == ['true']
     return _Header(tags['classlabel'][1:] if holds('classlabel') else [], holds('targetlabel'), holds('equallength'))
 
-# %% ../../nbs/32_data.archives.ipynb #13819808
+# %% ../../nbs/32_data.archives.ipynb #c537c721
 def _is_data(line): return line.strip().lower() == '@data'
 
 def _read_header(path):
     "The header of a file"
     with open(path, errors='replace') as f: return _parse_header(list(takewhile(lambda o: not _is_data(o), f)), path.suffix)
 
-# %% ../../nbs/32_data.archives.ipynb #fe342dc9
+# %% ../../nbs/32_data.archives.ipynb #126d054f
 def _text(
     data:bytes, # content of a file
 )->str: # with `\n` at the ends of lines
@@ -279,14 +280,14 @@ def _parse(
     except ValueError as e: raise ValueError(f"{path}, line {number}: {e} (the file may be truncated)") from e
     return series if path.suffix == '.ts' else [_cut_end(x) for x in series], np.array(labels)
 
-# %% ../../nbs/32_data.archives.ipynb #a3d06acd
+# %% ../../nbs/32_data.archives.ipynb #b64086a6
 def _entry(path, data):
     "Where the arrays of a file with this content are kept"
-    digest = hashlib.blake2b(f'1 {path.suffix} '.encode(), digest_size=20)     # another number for another parser or layout
+    digest = hashlib.sha256(f'1 {path.suffix} '.encode())        # another number for another parser or layout
     digest.update(data)
     return _cache()/'.arrays'/f'{digest.hexdigest()}.npz'
 
-# %% ../../nbs/32_data.archives.ipynb #9d4eadd3
+# %% ../../nbs/32_data.archives.ipynb #a8565539
 def _load(entry):
     "Values of all series, their lengths, and labels; None if they are not there or damaged"
     if not entry.exists(): return None
