@@ -29,6 +29,7 @@ def series_from_long(
     _check_frame(df, [id, *_columns(y), *_columns(values), *([] if time is None else [time])])
     place, ids = pd.factorize(_array(df[id]))                    # 0 for the rows of the first series and so on
     _check_present(place < 0, id)
+    ids = ids.tolist()
     order = _in_order(place) if time is None else _in_time_order(place, ids, df[time])
     sizes = np.bincount(place)
     ends = sizes.cumsum()
@@ -50,10 +51,11 @@ def _check_frame(df, columns):
     if (twice := [c for c in columns if c in twice]): raise ValueError(f"the data frame has several columns {twice}: rename or drop all but one")
     if not len(df): raise ValueError("the data frame has no rows: expected at least one series")
 
-# %% ../../nbs/33_data.frames.ipynb #e2751a0a
+# %% ../../nbs/33_data.frames.ipynb #ef5f603b
 def _array(column):
     "The values of a column, NaN for missing numbers"
-    return np.asarray(column) if column.dtype.kind == 'O' else column.to_numpy(na_value=np.nan)
+    plain = isinstance(column.dtype, np.dtype) or column.dtype.kind == 'O'
+    return np.asarray(column) if plain else column.to_numpy(na_value=np.nan)
 
 def _is_wide(dtype): return getattr(dtype, 'itemsize', 8) > (4 if dtype.kind == 'f' else 2)
 
@@ -63,7 +65,7 @@ def _numbers(df, columns):
     bad = [c for c,o in dtypes.items() if o.kind not in 'fiub']
     if bad: raise TypeError(f"column {bad[0]!r} has dtype {dtypes[bad[0]]}: the values of a series must be numeric")
     dtype = np.float64 if any(map(_is_wide, dtypes.values())) else np.float32
-    return [df[c].to_numpy(dtype, na_value=np.nan) for c in columns]
+    return [_array(df[c]).astype(dtype, copy=False) for c in columns]
 
 # %% ../../nbs/33_data.frames.ipynb #3516ea6d
 def _check_present(missing, name):
@@ -81,36 +83,38 @@ def _labels(df, y, place, first, ids):
     labels = np.array(df[_columns(y)].iloc[first].to_numpy().tolist())
     return labels if is_list_like(y) else labels[:, 0]
 
-# %% ../../nbs/33_data.frames.ipynb #740e884a
-def _in_order(place, rank=None):
-    "Index that puts the rows of the first series first, by `rank`, then those of the second and so on"
-    if (place[1:] >= place[:-1]).all() and (rank is None or ((rank[1:] > rank[:-1]) | (place[1:] > place[:-1])).all()): return slice(None)
-    place = _small(place)
-    if rank is None: return np.argsort(place, kind='stable')
-    order = np.argsort(_small(_rank(rank)), kind='stable')
-    return order[np.argsort(place[order], kind='stable')]
+# %% ../../nbs/33_data.frames.ipynb #234c9f17
+def _in_order(place):
+    "Index that puts the rows of the first series first, then those of the second and so on"
+    if (place[1:] >= place[:-1]).all(): return slice(None)
+    return np.argsort(place.astype(np.min_scalar_type(place.max())), kind='stable')    # linear time if integers have 16 bits
 
-def _small(codes): return codes.astype(np.min_scalar_type(int(codes.max())))
+def _row_of_keys(key, n):
+    "For each integer in `key`, in their order, a row that has it; all are less than `n`"
+    if n > 4*len(key): return np.unique(key, return_index=True)[1]
+    rows = np.full(n, -1)
+    rows[key] = np.arange(len(key))
+    return rows[rows >= 0]
 
-# %% ../../nbs/33_data.frames.ipynb #2ebf9c2b
 def _rank(times):
     "Integers from 0 in the order of `times`"
     if times.dtype.kind == 'i' and int(times.max()) - int(times.min()) < len(times): return times.astype(np.int64) - times.min()
     return pd.factorize(times, sort=True)[0]
 
+# %% ../../nbs/33_data.frames.ipynb #5b2b2292
 def _in_time_order(place, ids, column):
     "Index that sorts rows by series and time; raises `ValueError` naming the first row without a time, or with that of an earlier row"
     times = _times(column)
     _check_present(pd.isna(times), column.name)
-    order = _in_order(place, times)
-    if isinstance(order, slice): return order
-    p, t = place[order], times[order]
-    again = order[1:][(p[1:] == p[:-1]) & (t[1:] == t[:-1])]
-    if not len(again): return order
-    i = again.min()
+    if ((place[1:] > place[:-1]) | (place[1:] == place[:-1]) & (times[1:] > times[:-1])).all(): return slice(None)
+    rank = _rank(times)
+    key = place * (rank.max() + 1) + rank
+    order = _row_of_keys(key, int(key.max()) + 1)
+    if len(order) == len(key): return order
+    i = pd.Series(key).duplicated().argmax()
     raise ValueError(f"row {i} has the same {column.name!r} as an earlier row of series {ids[place[i]]!r}: expected one row per step")
 
-# %% ../../nbs/33_data.frames.ipynb #49a544c8
+# %% ../../nbs/33_data.frames.ipynb #d3550287
 def _parse_times(column):
     "Text as numbers, dates or durations; raises `ValueError` if it is none of these"
     for parse in (pd.to_numeric, partial(pd.to_datetime, format='ISO8601', utc=True), pd.to_timedelta):
@@ -119,7 +123,7 @@ def _parse_times(column):
     raise ValueError(f"column {column.name!r} holds text such as {column.iloc[0]!r}, which is not a number, a date like 2020-01-31 or a duration "
                      "like 01:30:00: convert it with pd.to_numeric or pd.to_datetime") from failed
 
-# %% ../../nbs/33_data.frames.ipynb #520c56d3
+# %% ../../nbs/33_data.frames.ipynb #fab755c9
 def _times(column):
     "The values of a column as an array that sorts by time"
     ordered = isinstance(column.dtype, pd.CategoricalDtype) and column.dtype.ordered
