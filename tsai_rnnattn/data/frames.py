@@ -38,7 +38,10 @@ def series_from_long(
     return stack_series(series), _labels(df, y, place, np.arange(len(df))[order][ends - sizes], ids)
 
 # %% ../../nbs/33_data.frames.ipynb #b535e8e1
-def _columns(o): return list(o) if is_list_like(o, allow_sets=False) else [o]
+def _columns(o):
+    "One column, or several, as a list; raises `TypeError` for a set"
+    if isinstance(o, (set, frozenset)): raise TypeError(f"the columns {o} are a set, which has no order: pass a list")
+    return list(o) if is_list_like(o) else [o]
 
 def _check_frame(df, columns):
     "Raise `TypeError` unless `df` is a pandas data frame, `ValueError` unless it has rows, and each of `columns` once"
@@ -51,7 +54,7 @@ def _check_frame(df, columns):
     if (twice := [c for c in columns if c in twice]): raise ValueError(f"the data frame has several columns {twice}: rename or drop all but one")
     if not len(df): raise ValueError("the data frame has no rows: expected at least one series")
 
-# %% ../../nbs/33_data.frames.ipynb #ef5f603b
+# %% ../../nbs/33_data.frames.ipynb #5d6392f2
 def _array(column):
     "The values of a column, NaN for missing numbers"
     plain = isinstance(column.dtype, np.dtype) or column.dtype.kind == 'O'
@@ -62,6 +65,7 @@ def _is_wide(dtype): return getattr(dtype, 'itemsize', 8) > (4 if dtype.kind == 
 def _numbers(df, columns):
     "The values of each column, float64 if any of them would lose digits in float32; raises `TypeError` naming the first that is not numeric"
     dtypes = {c: df[c].dtype for c in columns}
+    if not dtypes: raise ValueError("values has no columns: expected at least one")
     bad = [c for c,o in dtypes.items() if o.kind not in 'fiub']
     if bad: raise TypeError(f"column {bad[0]!r} has dtype {dtypes[bad[0]]}: the values of a series must be numeric")
     dtype = np.float64 if any(map(_is_wide, dtypes.values())) else np.float32
@@ -83,7 +87,7 @@ def _labels(df, y, place, first, ids):
     labels = np.array(df[_columns(y)].iloc[first].to_numpy().tolist())
     return labels if is_list_like(y) else labels[:, 0]
 
-# %% ../../nbs/33_data.frames.ipynb #234c9f17
+# %% ../../nbs/33_data.frames.ipynb #73739b2f
 def _in_order(place):
     "Index that puts the rows of the first series first, then those of the second and so on"
     if (place[1:] >= place[:-1]).all(): return slice(None)
@@ -101,7 +105,7 @@ def _rank(times):
     if times.dtype.kind == 'i' and int(times.max()) - int(times.min()) < len(times): return times.astype(np.int64) - times.min()
     return pd.factorize(times, sort=True)[0]
 
-# %% ../../nbs/33_data.frames.ipynb #5b2b2292
+# %% ../../nbs/33_data.frames.ipynb #e6c0bf58
 def _in_time_order(place, ids, column):
     "Index that sorts rows by series and time; raises `ValueError` naming the first row without a time, or with that of an earlier row"
     times = _times(column)
@@ -114,7 +118,7 @@ def _in_time_order(place, ids, column):
     i = pd.Series(key).duplicated().argmax()
     raise ValueError(f"row {i} has the same {column.name!r} as an earlier row of series {ids[place[i]]!r}: expected one row per step")
 
-# %% ../../nbs/33_data.frames.ipynb #d3550287
+# %% ../../nbs/33_data.frames.ipynb #cdc62a1a
 def _parse_times(column):
     "Text as numbers, dates or durations; raises `ValueError` if it is none of these"
     for parse in (pd.to_numeric, partial(pd.to_datetime, format='ISO8601', utc=True), pd.to_timedelta):
@@ -123,7 +127,7 @@ def _parse_times(column):
     raise ValueError(f"column {column.name!r} holds text such as {column.iloc[0]!r}, which is not a number, a date like 2020-01-31 or a duration "
                      "like 01:30:00: convert it with pd.to_numeric or pd.to_datetime") from failed
 
-# %% ../../nbs/33_data.frames.ipynb #fab755c9
+# %% ../../nbs/33_data.frames.ipynb #8c434946
 def _times(column):
     "The values of a column as an array that sorts by time"
     ordered = isinstance(column.dtype, pd.CategoricalDtype) and column.dtype.ordered
