@@ -10,17 +10,16 @@ worst case.
 import os
 from functools import partial
 from itertools import product
-from pathlib import Path
-from shutil import rmtree
 from statistics import median
 from tempfile import TemporaryDirectory
 from time import perf_counter
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
 from fastcore.script import call_parse
 
-from tsai_rnnattn.data.archives import get_UCR_data
+from tsai_rnnattn.data.archives import _bundled, _cache, get_UCR_data
 from tsai_rnnattn.data.frames import series_from_long
 
 NAMES = 'BasicMotions', 'JapaneseVowels', 'PLAID', 'ACSF1'               # they ship inside sktime
@@ -51,7 +50,7 @@ def loop(path):
     return X, y
 
 
-def ratios(baseline, works, rounds):
+def ratios(baseline, *works, rounds):
     "Median over `rounds` of the time of each of `works`, relative to `baseline`"
     def seconds(f):
         start = perf_counter(); f()
@@ -64,17 +63,18 @@ def frame_ratios(rounds, rows=1_000_000):
         df = frame(rows // steps, steps, text, shuffled)
         for time in ('time', None):
             ours = partial(series_from_long, df, 'y', 'value', 'id', time)
-            yield (steps, text, shuffled, time), ratios(partial(groups, df, time), [ours], rounds)[0]
+            yield (steps, text, shuffled, time), ratios(partial(groups, df, time), ours, rounds=rounds)[0]
+
+def both_files(name): return [loop(_bundled()/name/f'{name}_{o}.ts') for o in ('TRAIN', 'TEST')]
+
+def first_read(name):
+    for o in (_cache()/'.arrays').glob('*'): o.unlink()
+    get_UCR_data(name)
 
 def reading_ratios(rounds):
     "A first and a second read of each dataset, relative to a loop"
-    from sktime import datasets
-    for name in NAMES:
-        files = [Path(datasets.__file__).parent/'data'/name/f'{name}_{o}.ts' for o in ('TRAIN', 'TEST')]
-        with TemporaryDirectory() as cache:
-            os.environ['TSAI_RNNATTN_CACHE'] = cache
-            def first(): rmtree(f'{cache}/.arrays', ignore_errors=True); get_UCR_data(name)
-            yield name, ratios(lambda: [loop(o) for o in files], [first, partial(get_UCR_data, name)], rounds)
+    with TemporaryDirectory() as cache, patch.dict(os.environ, TSAI_RNNATTN_CACHE=cache):
+        for name in NAMES: yield name, ratios(*(partial(f, name) for f in (both_files, first_read, get_UCR_data)), rounds=rounds)
 
 def measure(rounds=7):
     worst = max(o for _,o in frame_ratios(rounds))

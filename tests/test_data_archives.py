@@ -45,7 +45,8 @@ def toy_zip(train=HEADER + CASES, test=HEADER + CASES, directory='', name='Toy',
     "The zip file of a dataset, as bytes"
     out = BytesIO()
     with zipfile.ZipFile(out, 'w') as z:
-        for member,text in {f'{directory}{name}_TRAIN.ts': train, f'{directory}{name}_TEST.ts': test, **others}.items(): z.writestr(member, text)
+        files = {f'{directory}{name}_TRAIN.ts': train, f'{directory}{name}_TEST.ts': test, **others}
+        for member,text in files.items(): z.writestr(member, text)
     return out.getvalue()
 
 class Server:
@@ -181,7 +182,8 @@ TOYS = {                                                                 # name:
     'ts targets': ('.ts', '1.25,-0.5,1:12.75|1e5,?,2:-1|3.125,1,12:2e-3', TS.format('true', 'true', TARGETS)),
     'ts multivariate targets': ('.ts', '1,2:3,4.5:12.75|5,6:7,8:-1|1:2:2e-3', TS.format('false', 'false', TARGETS)),
     'ts stamped': ('.ts', '(0,1.25),(1,-0.5):12|(0,3),(1,?),(2,1):1|(0,12):2', TS.format('true', 'false', LABELS)),
-    'ts stamped multivariate': ('.ts', '(2020-01-01 00:00:00,1),(2020-01-01 01:00:00,2):(0,1),(1,12):12|(0,7):(0,1):1', TS.format('false', 'false', LABELS)),
+    'ts stamped multivariate': ('.ts', '(2020-01-01 00:00:00,1),(2020-01-01 01:00:00,2):(0,1),(1,12):12|(0,7):(0,1):1',
+        TS.format('false', 'false', LABELS)),
     'arff': ('.arff', '1.25,-0.5,1,12|1e5,?,2,1|3.125,1,12,2|4,5,12.5,12', ARFF_TAGS.format('@attribute a numeric\n'*3)),
     'arff multivariate': ('.arff', r"'1,2,12\n1,12,2',12|'1,2,?\n2,12,1',1|'7.5,8,12\n12,1,1',2", ARFF_TAGS.format(BAG)),
     'tsv': ('.tsv', '12\t1.25\t-0.5\t1|1\t1e5\tNaN\t12|2\t3.125\t1\t1.75|1\t1\t2\tNaN', ''),
@@ -249,8 +251,9 @@ def test_cuts_of_bundled_files_are_refused(tmp_path, name):
     ('.arff', ARFF + "'1.0,2.0,3.0\\n4.0,5.0,6.0',\n", "line 9: the label '' is not"),
     ('.arff', ARFF.partition('@data')[0], 'line 5: the file has no series'),
     ('.tsv', '1\t1\t2\n1\t1\n', 'line 2: 1 steps: the first series has 2'), ('.tsv', '1\t1\n1\tx\n', 'line 2: could not convert'),
-    ('.tsv', '1\t1\t2\n1\n', 'line 2: '), ('.tsv', '\t1\t2\n', 'line 1: the label is missing'), ('.tsv', '', 'line 0: the file has no series'),
-    ('.txt', '1 1 2\n\n1 1 2 3\n', 'line 3: 3 steps: the first series has 2'), ('.txt', '1\n', 'line 1: '), ('.txt', '# none\n', 'line 1: the file')))
+    ('.tsv', '1\t1\t2\n1\n', 'line 2: '), ('.tsv', '\t1\t2\n', 'line 1: the label is missing'),
+    ('.tsv', '', 'line 0: the file has no series'), ('.txt', '1\n', 'line 1: '), ('.txt', '# none\n', 'line 1: the file has no series'),
+    ('.txt', '1 1 2\n\n1 1 2 3\n', 'line 3: 3 steps: the first series has 2')))
 def test_files_that_contradict_themselves_are_refused(tmp_path, suffix, text, says):
     good = {'.ts': HEADER + CASES, '.arff': ARFF, '.tsv': '1\t1\t2\n', '.txt': '1 1 2\n'}[suffix]
     write_part(tmp_path, suffix, good.encode(), 'TRAIN'); write_part(tmp_path, suffix, text.encode())
@@ -311,7 +314,8 @@ def test_the_same_bytes_in_another_format_are_other_arrays(tmp_path, cache):
     assert get_UCR_data('Toy', path=tmp_path/'.txt')[0].tolist() == [[[1, 2]]] * 1
     with pytest.raises(ValueError, match='could not convert'): get_UCR_data('Toy', path=tmp_path/'.tsv')
 
-@pytest.mark.parametrize('damage', (lambda b: b[:len(b)//2], lambda b: b'', lambda b: b'x' * len(b), lambda b: b[:200] + b'x' * 20 + b[220:]))
+@pytest.mark.parametrize('damage', (lambda b: b[:len(b)//2], lambda b: b'', lambda b: b'x' * len(b),
+                                    lambda b: b[:200] + b'x' * 20 + b[220:]), ids=('half', 'empty', 'other', 'changed'))
 def test_damaged_arrays_are_replaced(tmp_path, cache, counted, damage):
     write_toy(tmp_path)
     X, *_ = get_UCR_data('Toy', path=tmp_path)

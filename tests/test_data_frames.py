@@ -37,10 +37,12 @@ def test_long_agrees_with_groupby(text, shuffled, time, equal):
     assert series_from_long(df, 'label', ['a', 'b'], 'id', time)[1].tolist() == label.tolist()
 
 TIMES = dict(
-    int8=lambda t: (t.astype(int) * 5 - 100).astype('int8'), uint8=lambda t: t.astype('uint8'), floats=lambda t: t / 7 - 1, huge=lambda t: t * 10**15,
+    int8=lambda t: (t.astype(int) * 5 - 100).astype('int8'), uint8=lambda t: t.astype('uint8'), floats=lambda t: t / 7 - 1,
+    huge=lambda t: t * 10**15,
     dates=lambda t: pd.Timestamp('2020-01-31') + pd.to_timedelta(t, unit='D'), nullable=lambda t: t.astype('Int64'),
     zone=lambda t: pd.Timestamp('2020-03-28', tz='Europe/Berlin') + pd.to_timedelta(t, unit='h'),
-    period=lambda t: pd.PeriodIndex.from_ordinals(t, freq='D'), bools=lambda t: t > 0, date_objects=lambda t: pd.to_datetime(t, unit='D').dt.date,
+    period=lambda t: pd.PeriodIndex.from_ordinals(t, freq='D'), bools=lambda t: t > 0,
+    date_objects=lambda t: pd.to_datetime(t, unit='D').dt.date,
     text_numbers=lambda t: (t - 7).astype(str), iso=lambda t: pd.to_datetime(t, unit='D').dt.strftime('%Y-%m-%d'),
     durations=lambda t: t.map(lambda o: f'{o} days 00:00:00'), mixed=lambda t: t.map(lambda o: str(o) if o % 2 else o).astype(object),
     categories=lambda t: t.astype(str).astype('category'),
@@ -59,9 +61,10 @@ def test_numbers_as_text_are_not_sorted_alphabetically():
     with pytest.raises(ValueError, match="row 2 has the same 'time' as an earlier row of series 0"):
         series_from_long(df.assign(time=['8', '9', '8.0']), 'y', 'value', 'id', 'time')
 
-@pytest.mark.parametrize('times', (['1/2/2020', '1/10/2020', '1/3/2020'], ['t8', 't9', 't10'], ['8', '9', 'x'], ['2020-01-01', '7', '2020-01-02']))
+@pytest.mark.parametrize('times', (['1/2/2020', '1/10/2020', '1/3/2020'], ['t8', 't9', 't10'], ['8', '9', 'x'],
+                                   ['2020-01-01', '7', '2020-01-02']))
 def test_other_text_as_time_is_refused_with_the_cure(times):
-    with pytest.raises(ValueError, match="column 'time' holds text such as .*pd.to_datetime"):
+    with pytest.raises(ValueError, match="text in column 'time' is not all numbers, .*pd.to_datetime"):
         series_from_long(pd.DataFrame(dict(id=0, y='a', time=times, value=1.)), 'y', 'value', 'id', 'time')
 
 @pytest.mark.parametrize('missing', (None, np.nan, pd.NaT, ''))
@@ -94,8 +97,8 @@ def test_large_values_keep_their_digits():
     for f in (series_from_long(df, 'y', 'low', 'id')[0], series_from_wide(df, 'y', ['low'])[0], series_from_sktime([df[['low']]])):
         assert f.dtype == np.float32
 
-@pytest.mark.parametrize('dtype,wide', (('float16', 0), ('float32', 0), ('float64', 1), ('int8', 0), ('int16', 0), ('uint16', 0), ('int32', 1),
-    ('uint32', 1), ('int64', 1), ('bool', 0), ('Int16', 0), ('Int64', 1), ('Float32', 0), ('Float64', 1), ('boolean', 0)))
+@pytest.mark.parametrize('dtype,wide', (('float16', 0), ('float32', 0), ('float64', 1), ('int8', 0), ('int16', 0), ('uint16', 0),
+    ('int32', 1), ('uint32', 1), ('int64', 1), ('bool', 0), ('Int16', 0), ('Int64', 1), ('Float32', 0), ('Float64', 1), ('boolean', 0)))
 def test_dtype_of_the_series_follows_the_columns(dtype, wide):
     df = pd.DataFrame(dict(id=0, y='a', value=[1, 0, 1])).astype({'value': dtype})
     X, _ = series_from_long(df, 'y', 'value', 'id')
@@ -103,7 +106,8 @@ def test_dtype_of_the_series_follows_the_columns(dtype, wide):
     assert series_from_wide(df, 'y', ['value'])[0].dtype == X.dtype
 
 def test_missing_values_of_nullable_columns_are_nan():
-    df = pd.DataFrame(dict(id=0, y=pd.array([3, 3, 3], 'Int64'), value=pd.array([1, None, 3], 'Int64'), flag=pd.array([True, None, False], 'boolean')))
+    df = pd.DataFrame(dict(id=0, y=pd.array([3, 3, 3], 'Int64'), value=pd.array([1, None, 3], 'Int64'),
+                           flag=pd.array([True, None, False], 'boolean')))
     X, y = series_from_long(df, 'y', ['value', 'flag'], 'id')
     np.testing.assert_array_equal(X[0], [[1, np.nan, 3], [1, np.nan, 0]])
     assert y.tolist() == [3]
@@ -122,7 +126,8 @@ def test_series_are_copies():
     X[:] = 0
     assert df.a.ne(0).all()
 
-@pytest.mark.parametrize('columns', (pd.Index(['a', 'b']), np.array(['a', 'b']), ('a', 'b'), pd.Series(['a', 'b']), {'a': 0, 'b': 0}.keys()))
+@pytest.mark.parametrize('columns', (pd.Index(['a', 'b']), np.array(['a', 'b']), ('a', 'b'), pd.Series(['a', 'b']), dict(a=0, b=0).keys()),
+                         ids=lambda o: type(o).__name__)
 def test_columns_may_be_any_list(columns):
     df = long_frame(sizes=(7,) * 5)
     X, _ = series_from_long(df, 'label', columns, 'id')
@@ -140,9 +145,10 @@ class OtherFrame:
                                   lambda df: TSDataLoaders.from_df(df, 'label', 'a', id='id')), ids=('long', 'wide', 'from_df'))
 def test_frames_that_cannot_be_read_are_refused_with_the_cure(read):
     df = long_frame()
-    for bad,error,says in ((OtherFrame(), TypeError, 'OtherFrame: pass df.to_pandas()'), (df.to_dict('list'), TypeError, 'pass pd.DataFrame(df)'),
-                           (df[:0], ValueError, 'no rows'), (pd.concat([df, df[['a']]], axis=1), ValueError, "several columns ['a']"),
-                           (pd.concat([df, df[['label']]], axis=1), ValueError, "several columns ['label']"),
+    for bad,error,says in ((OtherFrame(), TypeError, 'OtherFrame: pass df.to_pandas()'),
+                           (df.to_dict('list'), TypeError, 'pass pd.DataFrame(df)'),
+                           (df[:0], ValueError, 'no rows'), (pd.concat([df, df[['a']]], axis=1), ValueError, "more than one column ['a']"),
+                           (pd.concat([df, df[['label']]], axis=1), ValueError, "more than one column ['label']"),
                            (df.drop(columns='a'), ValueError, "no columns ['a']"), (df.astype({'a': str}), TypeError, 'must be numeric')):
         with pytest.raises(error) as e: read(bad)
         assert says in str(e.value)
@@ -162,4 +168,5 @@ def test_variables_of_a_list_of_frames_are_found_by_name():
     X = series_from_sktime([a, b[['v', 'u']]])
     np.testing.assert_array_equal(X, np.stack([a.T, b.T]))
     for bad in (b.rename(columns=dict(u='w')), b[['u']], b.assign(w=1.)):
-        with pytest.raises(ValueError, match="series 1 has the columns .*those of series 0 are \\['u', 'v'\\]"): series_from_sktime([a, bad])
+        with pytest.raises(ValueError, match="series 1 has the columns .*those of series 0 are \\['u', 'v'\\]"):
+            series_from_sktime([a, bad])

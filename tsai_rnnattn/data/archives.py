@@ -16,8 +16,8 @@ from difflib import get_close_matches
 from importlib.util import find_spec
 from itertools import takewhile
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
+from uuid import uuid4
 
 import numpy as np
 import pandas as pd
@@ -28,7 +28,7 @@ from .download import archive_urls, download_dataset
 # %% ../../nbs/32_data.archives.ipynb #9d34501f
 ucr_datasets = ('ACSF1', 'ArrowHead', 'BasicMotions', 'GunPoint', 'ItalyPowerDemand', 'JapaneseVowels', 'OSULeaf', 'PLAID')
 
-# %% ../../nbs/32_data.archives.ipynb #8ef5b546
+# %% ../../nbs/32_data.archives.ipynb #d4d3c389
 regression_datasets = tuple("""AcousticContaminationMadrid AluminiumConcentration AppliancesEnergy AustraliaRainfall BIDMC32HR BIDMC32RR
     BIDMC32SpO2 BarCrawl6min BeijingIntAirportPM25Quality BeijingPM10Quality BeijingPM25Quality BenzeneConcentration BinanceCoinSentiment
     BitcoinSentiment BoronConcentration CalciumConcentration CardanoSentiment ChilledWaterPredictor CopperConcentration Covid19Andalusia
@@ -143,7 +143,7 @@ def _find(name, path=None, urls=archive_urls, names=None):
     if names: _check_name(name, names())
     return _parts(download_dataset(name, _cache(), lambda path: [_parse(p, p.read_bytes()) for p in _parts(path, name)], urls))
 
-# %% ../../nbs/32_data.archives.ipynb #d5370483
+# %% ../../nbs/32_data.archives.ipynb #5cbb4fa3
 _stamped = re.compile(r'\([^()]*,([^(),]*)\)')                     # (time,value)
 
 def _split_ts(line):
@@ -151,7 +151,7 @@ def _split_ts(line):
     *variables, label = (_stamped.sub(r'\1', line) if '(' in line else line).split(':')
     return variables, label.strip()
 
-# %% ../../nbs/32_data.archives.ipynb #844916bf
+# %% ../../nbs/32_data.archives.ipynb #4b93ca7b
 _arff_line = re.compile(r'''(['"]?)([^'"]*)\1\s*,\s*(['"]?)([^,'"]*)\3''')    # 'values',label
 
 def _split_arff(line):
@@ -160,7 +160,7 @@ def _split_arff(line):
     if not parts: raise ValueError("expected values and, after a comma, a label, with quotation marks in pairs")
     return parts[2].split(r'\n'), parts[4].strip()
 
-# %% ../../nbs/32_data.archives.ipynb #bbb26fc4
+# %% ../../nbs/32_data.archives.ipynb #aec2d7be
 def _label(text):
     "`text` without decimals if it is a whole number"
     try: number = float(text)
@@ -177,10 +177,10 @@ def _split_txt(line):
     label, *values = line.split()
     return [','.join(values)], _label(label)
 
-# %% ../../nbs/32_data.archives.ipynb #ceab918e
+# %% ../../nbs/32_data.archives.ipynb #e198060d
 _split = {'.ts': _split_ts, '.arff': _split_arff, '.tsv': _split_tsv, '.txt': _split_txt}
 
-# %% ../../nbs/32_data.archives.ipynb #6c279964
+# %% ../../nbs/32_data.archives.ipynb #baa866c7
 def _numbers(
     variables:list, # text of each variable
 )->np.ndarray: # [c_in, sl]
@@ -197,7 +197,9 @@ def _cut_end(x):
     real = np.flatnonzero(~np.isnan(x).all(0))
     return x[:, :real[-1] + 1] if len(real) else x
 
-# %% ../../nbs/32_data.archives.ipynb #d5376e6c
+# %% ../../nbs/32_data.archives.ipynb #235f4637
+def _target(text): return float('nan' if text == '?' else text)
+
 class _Header(NamedTuple):
     "What each line of data has to agree with"
     classes:list=[]; targets:bool=False; equal:bool=True
@@ -206,9 +208,9 @@ class _Header(NamedTuple):
         "Raise `ValueError` unless series and label agree with the header, and with the first series"
         if len(x) != len(first): raise ValueError(f"{len(x)} variables: the first series has {len(first)}")
         if self.equal and x.shape != first.shape: raise ValueError(f"{x.shape[1]} steps: the first series has {first.shape[1]}")
-        if self.targets: return float(label)
-        if self.classes and label not in self.classes: raise ValueError(f"the label {label!r} is not one of {self.classes} in the header")
-        if not label: raise ValueError("the label is missing")
+        if self.targets: _target(label)
+        elif self.classes and label not in self.classes: raise ValueError(f"the label {label!r} is not one of {self.classes} in the header")
+        elif not label: raise ValueError("the label is missing")
 
     def may_be_cut(self, labels):
         "Whether the last line, which has no newline at its end, may be only the beginning of a line"
@@ -234,14 +236,14 @@ def _parse_header(lines, suffix):
     def holds(tag): return [o.lower() for o in tags.get(tag, [])[:1]] == ['true']
     return _Header(tags['classlabel'][1:] if holds('classlabel') else [], holds('targetlabel'), holds('equallength'))
 
-# %% ../../nbs/32_data.archives.ipynb #c537c721
+# %% ../../nbs/32_data.archives.ipynb #d22303b3
 def _is_data(line): return line.strip().lower() == '@data'
 
 def _read_header(path):
     "The header of a file"
     with open(path, errors='replace') as f: return _parse_header(list(takewhile(lambda o: not _is_data(o), f)), path.suffix)
 
-# %% ../../nbs/32_data.archives.ipynb #126d054f
+# %% ../../nbs/32_data.archives.ipynb #93c64cee
 def _text(
     data:bytes, # content of a file
 )->str: # with `\n` at the ends of lines
@@ -276,18 +278,18 @@ def _parse(
             header.check(x, label, series[0] if series else x)
             series.append(x); labels.append(label)
         if not series: raise ValueError("the file has no series")
-        if text[-1] != '\n' and header.may_be_cut(labels): raise ValueError("the last line may be cut: end it with a newline if it is whole")
+        if text[-1] != '\n' and header.may_be_cut(labels): raise ValueError("the last line may be cut: end it with a newline if whole")
     except ValueError as e: raise ValueError(f"{path}, line {number}: {e} (the file may be truncated)") from e
     return series if path.suffix == '.ts' else [_cut_end(x) for x in series], np.array(labels)
 
-# %% ../../nbs/32_data.archives.ipynb #b64086a6
+# %% ../../nbs/32_data.archives.ipynb #e38e5cdf
 def _entry(path, data):
     "Where the arrays of a file with this content are kept"
     digest = hashlib.sha256(f'1 {path.suffix} '.encode())        # another number for another parser or layout
     digest.update(data)
     return _cache()/'.arrays'/f'{digest.hexdigest()}.npz'
 
-# %% ../../nbs/32_data.archives.ipynb #a8565539
+# %% ../../nbs/32_data.archives.ipynb #c01b147c
 def _load(entry):
     "Values of all series, their lengths, and labels; None if they are not there or damaged"
     if not entry.exists(): return None
@@ -298,11 +300,13 @@ def _load(entry):
 
 def _save(entry, values, lengths, y):
     "Write what `_load` reads, if possible"
+    tmp = entry.with_suffix(f'.{uuid4().hex}')
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=entry.parent) as tmp:
-            np.savez(Path(tmp)/'new.npz', values=values, lengths=lengths, y=y)
-            os.replace(Path(tmp)/'new.npz', entry)
+        try:
+            with open(tmp, 'wb') as f: np.savez(f, values=values, lengths=lengths, y=y)
+            os.replace(tmp, entry)
+        finally: tmp.unlink(missing_ok=True)
     except OSError as e: logging.getLogger(__name__).info(f'{entry} cannot be written: {e}')
 
 # %% ../../nbs/32_data.archives.ipynb #4acb7e81
@@ -338,7 +342,7 @@ def _as_labels(y, path):
     raise ValueError(f"{path} holds numbers to predict, not labels: load it with get_regression_data")
 
 def _as_targets(y, path):
-    try: return np.array([float(o) for o in y], np.float32)
+    try: return np.array([_target(o) for o in y], np.float32)
     except ValueError as e: raise ValueError(f"{path}: {e}; load a dataset with labels with get_UCR_data") from e
 
 # %% ../../nbs/32_data.archives.ipynb #03e54b95

@@ -51,10 +51,11 @@ def _check_frame(df, columns):
     if (missing := [c for c in columns if c not in df.columns]):
         raise ValueError(f"the data frame has no columns {missing}: it has {list(df.columns)}")
     twice = df.columns[df.columns.duplicated()]
-    if (twice := [c for c in columns if c in twice]): raise ValueError(f"the data frame has several columns {twice}: rename or drop all but one")
+    if (twice := [c for c in columns if c in twice]):
+        raise ValueError(f"the data frame has more than one column {twice}: rename or drop all but one")
     if not len(df): raise ValueError("the data frame has no rows: expected at least one series")
 
-# %% ../../nbs/33_data.frames.ipynb #5d6392f2
+# %% ../../nbs/33_data.frames.ipynb #e1d36eb4
 def _array(column):
     "The values of a column, NaN for missing numbers"
     plain = isinstance(column.dtype, np.dtype) or column.dtype.kind == 'O'
@@ -63,7 +64,7 @@ def _array(column):
 def _is_wide(dtype): return getattr(dtype, 'itemsize', 8) > (4 if dtype.kind == 'f' else 2)
 
 def _numbers(df, columns):
-    "The values of each column, float64 if any of them would lose digits in float32; raises `TypeError` naming the first that is not numeric"
+    "The values of each column, float64 if one would lose digits in float32; raises `TypeError` naming the first that is not numeric"
     dtypes = {c: df[c].dtype for c in columns}
     if not dtypes: raise ValueError("values has no columns: expected at least one")
     bad = [c for c,o in dtypes.items() if o.kind not in 'fiub']
@@ -83,11 +84,12 @@ def _labels(df, y, place, first, ids):
         want = label[first][place]                               # for each row, the label of its series
         changes = label != want
         if changes.any(): changes &= ~(pd.isna(label) & pd.isna(want))
-        if changes.any(): raise ValueError(f"the label of series {ids[place[changes.argmax()]]!r} changes: it must be the same in all its rows")
+        if changes.any():
+            raise ValueError(f"the label of series {ids[place[changes.argmax()]]!r} changes: it must be the same in all its rows")
     labels = np.array(df[_columns(y)].iloc[first].to_numpy().tolist())
     return labels if is_list_like(y) else labels[:, 0]
 
-# %% ../../nbs/33_data.frames.ipynb #73739b2f
+# %% ../../nbs/33_data.frames.ipynb #7d3fffd2
 def _in_order(place):
     "Index that puts the rows of the first series first, then those of the second and so on"
     if (place[1:] >= place[:-1]).all(): return slice(None)
@@ -105,7 +107,7 @@ def _rank(times):
     if times.dtype.kind == 'i' and int(times.max()) - int(times.min()) < len(times): return times.astype(np.int64) - times.min()
     return pd.factorize(times, sort=True)[0]
 
-# %% ../../nbs/33_data.frames.ipynb #e6c0bf58
+# %% ../../nbs/33_data.frames.ipynb #bc54194d
 def _in_time_order(place, ids, column):
     "Index that sorts rows by series and time; raises `ValueError` naming the first row without a time, or with that of an earlier row"
     times = _times(column)
@@ -118,16 +120,16 @@ def _in_time_order(place, ids, column):
     i = pd.Series(key).duplicated().argmax()
     raise ValueError(f"row {i} has the same {column.name!r} as an earlier row of series {ids[place[i]]!r}: expected one row per step")
 
-# %% ../../nbs/33_data.frames.ipynb #cdc62a1a
+# %% ../../nbs/33_data.frames.ipynb #fece55c0
 def _parse_times(column):
     "Text as numbers, dates or durations; raises `ValueError` if it is none of these"
     for parse in (pd.to_numeric, partial(pd.to_datetime, format='ISO8601', utc=True), pd.to_timedelta):
         try: return parse(column)
         except (TypeError, ValueError) as e: failed = e
-    raise ValueError(f"column {column.name!r} holds text such as {column.iloc[0]!r}, which is not a number, a date like 2020-01-31 or a duration "
-                     "like 01:30:00: convert it with pd.to_numeric or pd.to_datetime") from failed
+    raise ValueError(f"the text in column {column.name!r} is not all numbers, all dates like 2020-01-31 or all durations like 01:30:00: "
+                     "convert it with pd.to_numeric or pd.to_datetime") from failed
 
-# %% ../../nbs/33_data.frames.ipynb #8c434946
+# %% ../../nbs/33_data.frames.ipynb #65fa479c
 def _times(column):
     "The values of a column as an array that sorts by time"
     ordered = isinstance(column.dtype, pd.CategoricalDtype) and column.dtype.ordered
