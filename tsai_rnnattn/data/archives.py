@@ -28,7 +28,7 @@ from .download import archive_urls, download_dataset
 # %% ../../nbs/32_data.archives.ipynb #9d34501f
 ucr_datasets = ('ACSF1', 'ArrowHead', 'BasicMotions', 'GunPoint', 'ItalyPowerDemand', 'JapaneseVowels', 'OSULeaf', 'PLAID')
 
-# %% ../../nbs/32_data.archives.ipynb #d4d3c389
+# %% ../../nbs/32_data.archives.ipynb #14db37a8
 regression_datasets = tuple("""AcousticContaminationMadrid AluminiumConcentration AppliancesEnergy AustraliaRainfall BIDMC32HR BIDMC32RR
     BIDMC32SpO2 BarCrawl6min BeijingIntAirportPM25Quality BeijingPM10Quality BeijingPM25Quality BenzeneConcentration BinanceCoinSentiment
     BitcoinSentiment BoronConcentration CalciumConcentration CardanoSentiment ChilledWaterPredictor CopperConcentration Covid19Andalusia
@@ -143,7 +143,7 @@ def _find(name, path=None, urls=archive_urls, names=None):
     if names: _check_name(name, names())
     return _parts(download_dataset(name, _cache(), lambda path: [_parse(p, p.read_bytes()) for p in _parts(path, name)], urls))
 
-# %% ../../nbs/32_data.archives.ipynb #5cbb4fa3
+# %% ../../nbs/32_data.archives.ipynb #24c60772
 _stamped = re.compile(r'\([^()]*,([^(),]*)\)')                     # (time,value)
 
 def _split_ts(line):
@@ -151,7 +151,7 @@ def _split_ts(line):
     *variables, label = (_stamped.sub(r'\1', line) if '(' in line else line).split(':')
     return variables, label.strip()
 
-# %% ../../nbs/32_data.archives.ipynb #4b93ca7b
+# %% ../../nbs/32_data.archives.ipynb #80c3861e
 _arff_line = re.compile(r'''(['"]?)([^'"]*)\1\s*,\s*(['"]?)([^,'"]*)\3''')    # 'values',label
 
 def _split_arff(line):
@@ -160,7 +160,7 @@ def _split_arff(line):
     if not parts: raise ValueError("expected values and, after a comma, a label, with quotation marks in pairs")
     return parts[2].split(r'\n'), parts[4].strip()
 
-# %% ../../nbs/32_data.archives.ipynb #aec2d7be
+# %% ../../nbs/32_data.archives.ipynb #1e482b41
 def _label(text):
     "`text` without decimals if it is a whole number"
     try: number = float(text)
@@ -177,10 +177,10 @@ def _split_txt(line):
     label, *values = line.split()
     return [','.join(values)], _label(label)
 
-# %% ../../nbs/32_data.archives.ipynb #e198060d
+# %% ../../nbs/32_data.archives.ipynb #bdf7ac98
 _split = {'.ts': _split_ts, '.arff': _split_arff, '.tsv': _split_tsv, '.txt': _split_txt}
 
-# %% ../../nbs/32_data.archives.ipynb #baa866c7
+# %% ../../nbs/32_data.archives.ipynb #9ce54c94
 def _numbers(
     variables:list, # text of each variable
 )->np.ndarray: # [c_in, sl]
@@ -197,7 +197,7 @@ def _cut_end(x):
     real = np.flatnonzero(~np.isnan(x).all(0))
     return x[:, :real[-1] + 1] if len(real) else x
 
-# %% ../../nbs/32_data.archives.ipynb #235f4637
+# %% ../../nbs/32_data.archives.ipynb #14b89041
 def _target(text): return float('nan' if text == '?' else text)
 
 class _Header(NamedTuple):
@@ -236,14 +236,14 @@ def _parse_header(lines, suffix):
     def holds(tag): return [o.lower() for o in tags.get(tag, [])[:1]] == ['true']
     return _Header(tags['classlabel'][1:] if holds('classlabel') else [], holds('targetlabel'), holds('equallength'))
 
-# %% ../../nbs/32_data.archives.ipynb #d22303b3
+# %% ../../nbs/32_data.archives.ipynb #307e3975
 def _is_data(line): return line.strip().lower() == '@data'
 
 def _read_header(path):
     "The header of a file"
     with open(path, errors='replace') as f: return _parse_header(list(takewhile(lambda o: not _is_data(o), f)), path.suffix)
 
-# %% ../../nbs/32_data.archives.ipynb #93c64cee
+# %% ../../nbs/32_data.archives.ipynb #5df0a1f7
 def _text(
     data:bytes, # content of a file
 )->str: # with `\n` at the ends of lines
@@ -282,14 +282,14 @@ def _parse(
     except ValueError as e: raise ValueError(f"{path}, line {number}: {e} (the file may be truncated)") from e
     return series if path.suffix == '.ts' else [_cut_end(x) for x in series], np.array(labels)
 
-# %% ../../nbs/32_data.archives.ipynb #e38e5cdf
+# %% ../../nbs/32_data.archives.ipynb #71076b29
 def _entry(path, data):
     "Where the arrays of a file with this content are kept"
     digest = hashlib.sha256(f'1 {path.suffix} '.encode())        # another number for another parser or layout
     digest.update(data)
     return _cache()/'.arrays'/f'{digest.hexdigest()}.npz'
 
-# %% ../../nbs/32_data.archives.ipynb #c01b147c
+# %% ../../nbs/32_data.archives.ipynb #a0b32357
 def _load(entry):
     "Values of all series, their lengths, and labels; None if they are not there or damaged"
     if not entry.exists(): return None

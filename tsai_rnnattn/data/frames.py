@@ -55,7 +55,7 @@ def _check_frame(df, columns):
         raise ValueError(f"the data frame has more than one column {twice}: rename or drop all but one")
     if not len(df): raise ValueError("the data frame has no rows: expected at least one series")
 
-# %% ../../nbs/33_data.frames.ipynb #e1d36eb4
+# %% ../../nbs/33_data.frames.ipynb #82c02947
 def _array(column):
     "The values of a column, NaN for missing numbers"
     plain = isinstance(column.dtype, np.dtype) or column.dtype.kind == 'O'
@@ -89,7 +89,7 @@ def _labels(df, y, place, first, ids):
     labels = np.array(df[_columns(y)].iloc[first].to_numpy().tolist())
     return labels if is_list_like(y) else labels[:, 0]
 
-# %% ../../nbs/33_data.frames.ipynb #7d3fffd2
+# %% ../../nbs/33_data.frames.ipynb #4c8798fd
 def _in_order(place):
     "Index that puts the rows of the first series first, then those of the second and so on"
     if (place[1:] >= place[:-1]).all(): return slice(None)
@@ -107,7 +107,7 @@ def _rank(times):
     if times.dtype.kind == 'i' and int(times.max()) - int(times.min()) < len(times): return times.astype(np.int64) - times.min()
     return pd.factorize(times, sort=True)[0]
 
-# %% ../../nbs/33_data.frames.ipynb #bc54194d
+# %% ../../nbs/33_data.frames.ipynb #653bc0b1
 def _in_time_order(place, ids, column):
     "Index that sorts rows by series and time; raises `ValueError` naming the first row without a time, or with that of an earlier row"
     times = _times(column)
@@ -120,7 +120,7 @@ def _in_time_order(place, ids, column):
     i = pd.Series(key).duplicated().argmax()
     raise ValueError(f"row {i} has the same {column.name!r} as an earlier row of series {ids[place[i]]!r}: expected one row per step")
 
-# %% ../../nbs/33_data.frames.ipynb #fece55c0
+# %% ../../nbs/33_data.frames.ipynb #6afeae51
 def _parse_times(column):
     "Text as numbers, dates or durations; raises `ValueError` if it is none of these"
     for parse in (pd.to_numeric, partial(pd.to_datetime, format='ISO8601', utc=True), pd.to_timedelta):
@@ -129,7 +129,7 @@ def _parse_times(column):
     raise ValueError(f"the text in column {column.name!r} is not all numbers, all dates like 2020-01-31 or all durations like 01:30:00: "
                      "convert it with pd.to_numeric or pd.to_datetime") from failed
 
-# %% ../../nbs/33_data.frames.ipynb #65fa479c
+# %% ../../nbs/33_data.frames.ipynb #3981c8e4
 def _times(column):
     "The values of a column as an array that sorts by time"
     ordered = isinstance(column.dtype, pd.CategoricalDtype) and column.dtype.ordered
