@@ -87,7 +87,7 @@ def list_datasets(
 def _bundled(): return Path(find_spec('sktime').origin).parent/'datasets'/'data'
 
 def _cache():
-    "The directory for downloads: `TSAI_RNNATTN_CACHE`, or `tsai_rnnattn` in the user's cache"
+    "The directory for downloads and arrays: `TSAI_RNNATTN_CACHE`, or `tsai_rnnattn` in the user's cache"
     home = Path(os.environ.get('XDG_CACHE_HOME') or Path.home()/'.cache')
     return Path(os.environ.get('TSAI_RNNATTN_CACHE') or home/'tsai_rnnattn')
 
@@ -362,6 +362,6 @@ def _summary(path):
 def _row(directory):
     "One row of the list; None, with a warning, for a dataset that cannot be read"
     try: (kind, n, c_in, low, high, c), (_, n_test, _, low_test, high_test, _) = map(_summary, _parts(directory))
-    except (OSError, ValueError) as e: warnings.warn(f"{directory.name} is left out of the list: {e}", stacklevel=3)
+    except (OSError, ValueError) as e: warnings.warn(f"{directory.name} is left out of the list: {e}", stacklevel=4)
     else: return dict(name=directory.name, kind=kind, train=n, test=n_test, vars=c_in, min_len=min(low, low_test),
                       max_len=max(high, high_test), classes=c)
