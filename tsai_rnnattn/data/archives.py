@@ -81,7 +81,7 @@ def list_datasets(
     `path`, or a directory in `TSAI_RNNATTN_DATA`, does not exist"""
     roots = [root for root in reversed(_directories(path)) if root.is_dir()]
     found = {d.name: d for root in roots for d in sorted(root.iterdir()) if any(_part(d, d.name, o) for o in ('TRAIN', 'TEST'))}
-    return pd.DataFrame(filter(None, (_row(d) for _,d in sorted(found.items()))))
+    return pd.DataFrame([*filter(None, map(_row, map(found.get, sorted(found))))])
 
 # %% ../../nbs/32_data.archives.ipynb #8c337c8f
 def _bundled(): return Path(find_spec('sktime').origin).parent/'datasets'/'data'
@@ -362,6 +362,6 @@ def _summary(path):
 def _row(directory):
     "One row of the list; None, with a warning, for a dataset that cannot be read"
     try: (kind, n, c_in, low, high, c), (_, n_test, _, low_test, high_test, _) = map(_summary, _parts(directory))
-    except (OSError, ValueError) as e: warnings.warn(f"{directory.name} is left out of the list: {e}", stacklevel=4)
+    except (OSError, ValueError) as e: warnings.warn(f"{directory.name} is left out of the list: {e}", stacklevel=3)
     else: return dict(name=directory.name, kind=kind, train=n, test=n_test, vars=c_in, min_len=min(low, low_test),
                       max_len=max(high, high_test), classes=c)
