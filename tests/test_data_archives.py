@@ -245,6 +245,7 @@ def test_cuts_of_bundled_files_are_refused(tmp_path, name):
     ('.ts', HEADER.replace('@classLabel true a b', '@classLabel false') + '1,2\n', 'line 8: the header has no labels or targets'),
     ('.ts', HEADER.replace('@classLabel true a b', '@classLabel true') + '1,2:a\n', 'line 8: the header has no labels or targets'),
     ('.ts', HEADER.replace('@data', '') + CASES, 'line 13: the file has no series'),
+    ('.ts', HEADER.replace('@classLabel true a b', '@targetLabel true') + '1,2,3:0.5\n4,5,6:x\n', 'line 9: could not convert'),
     ('.arff', ARFF + "'1.0,2.0,3.0\\n4.0,5.0,6.0',c\n", "line 9: the label 'c' is not one of"),
     ('.arff', ARFF + "'1.0,2.0\\n4.0,5.0',a\n", 'line 9: 2 steps: the first series has 3'),
     ('.arff', ARFF + "'1.0,2.0,3.0',a\n", 'line 9: 1 variables'), ('.arff', ARFF + "'1.0,2.0,3.0\\n4.0,5.0,a\n", 'line 9: expected values'),
