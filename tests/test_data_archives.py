@@ -273,6 +273,12 @@ def test_labels_of_tables(tmp_path, suffix, sep):
     for part in ('TRAIN', 'TEST'): write_part(tmp_path, suffix, ''.join(f'{o}{sep}1{sep}2\n' for o in labels).encode(), part)
     assert get_UCR_data('Toy', path=tmp_path)[1].tolist() == ['1', '-1', '1234567', '1234568', '0.5', 'Walk']
 
+def test_empty_fields_and_byte_order_marks_of_tables(tmp_path):
+    for part in ('TRAIN', 'TEST'): write_part(tmp_path, '.tsv', '1\t1.5\t\t3\n1\t\t2\t 4 \n'.encode('utf-8-sig'), part)
+    X, y, *_ = get_UCR_data('Toy', path=tmp_path)
+    np.testing.assert_array_equal(X[:, 0], [[1.5, np.nan, 3], [np.nan, 2, 4]])
+    assert y.tolist() == ['1', '1']
+
 @pytest.mark.parametrize('encoding', ('utf-8', 'utf-8-sig', 'latin-1'))
 def test_comments_and_labels_in_any_encoding(tmp_path, encoding):
     text = '# by J. Müller\x85\n' + HEADER.replace('a b', 'a b für') + CASES + '1,2,3:für\n'
