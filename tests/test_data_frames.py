@@ -78,6 +78,16 @@ def test_the_first_repeated_row_is_named(scale):
     with pytest.raises(ValueError, match="row 3 has the same 'time' as an earlier row of series 'b'"):
         series_from_long(df, 'y', 'value', 'id', 'time')
 
+def test_a_repeated_time_in_sorted_rows_is_named():
+    df = pd.DataFrame(dict(id=list('aabb'), y=0, time=[1, 2, 3, 3], value=1.))
+    with pytest.raises(ValueError, match="row 3 has the same 'time' as an earlier row of series 'b'"):
+        series_from_long(df, 'y', 'value', 'id', 'time')
+
+def test_times_that_fill_a_small_dtype():
+    df = pd.DataFrame(dict(id=np.arange(512) % 2, y=0, time=np.repeat(np.arange(-128, 128), 2).astype('int8'), value=np.arange(512.)))
+    got, _ = series_from_long(df.sample(frac=1, random_state=0).sort_values('id', kind='stable'), 'y', 'value', 'id', 'time')
+    np.testing.assert_array_equal(got, [[np.arange(0, 512, 2)], [np.arange(1, 512, 2)]])
+
 def test_columns_named_by_integers():
     df = pd.DataFrame([[7, 0, 2., 1.5], [7, 0, 1., 2.5]])
     X, y = series_from_long(df, 1, [3], 0, 2)
