@@ -72,6 +72,10 @@ def test_a_missing_time_is_named(missing):
     df = pd.DataFrame(dict(id=0, y='a', time=['3', '1', missing], value=1.))
     with pytest.raises(ValueError, match="row 2 has no 'time'"): series_from_long(df, 'y', 'value', 'id', 'time')
 
+@pytest.mark.parametrize('ids', (['a', None, 'b'], [1, np.nan, 2], pd.array([1, None, 2], 'Int64')))
+def test_a_missing_id_is_named(ids):
+    with pytest.raises(ValueError, match="row 1 has no 'id'"): series_from_long(pd.DataFrame(dict(id=ids, y=0, value=1.)), 'y', 'value', 'id')
+
 @pytest.mark.parametrize('scale', (1, 1e9))                                   # keys close together, or far apart
 def test_the_first_repeated_row_is_named(scale):
     df = pd.DataFrame(dict(id=list('abab' 'ab'), y=0, time=np.array([1, 1, 5, 1, 1, 1]) * scale, value=1.))
@@ -180,3 +184,4 @@ def test_variables_of_a_list_of_frames_are_found_by_name():
     for bad in (b.rename(columns=dict(u='w')), b[['u']], b.assign(w=1.)):
         with pytest.raises(ValueError, match="series 1 has the columns .*those of series 0 are \\['u', 'v'\\]"):
             series_from_sktime([a, bad])
+    with pytest.raises((ValueError, TypeError)): series_from_sktime([a, pd.concat([b, b[['u']]], axis=1)])
