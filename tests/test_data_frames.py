@@ -1,4 +1,5 @@
 "Series from data frames: compared with pandas' sort and groupby, and with frames that would be read wrong"
+from datetime import date
 from itertools import product
 
 import numpy as np
@@ -68,13 +69,15 @@ def test_other_text_as_time_is_refused_with_the_cure(times):
         series_from_long(pd.DataFrame(dict(id=0, y='a', time=times, value=1.)), 'y', 'value', 'id', 'time')
 
 @pytest.mark.parametrize('missing', (None, np.nan, pd.NaT, ''))
-def test_a_missing_time_is_named(missing):
-    df = pd.DataFrame(dict(id=0, y='a', time=['3', '1', missing], value=1.))
+@pytest.mark.parametrize('times', (['3', '1'], [3, 1], [date(2020, 1, 3), date(2020, 1, 1)], ['2020-01-03', '2020-01-01']))
+def test_a_missing_time_is_named(missing, times):
+    df = pd.DataFrame(dict(id=0, y='a', time=[*times, missing], value=1.))
     with pytest.raises(ValueError, match="row 2 has no 'time'"): series_from_long(df, 'y', 'value', 'id', 'time')
 
 @pytest.mark.parametrize('ids', (['a', None, 'b'], [1, np.nan, 2], pd.array([1, None, 2], 'Int64')))
 def test_a_missing_id_is_named(ids):
-    with pytest.raises(ValueError, match="row 1 has no 'id'"): series_from_long(pd.DataFrame(dict(id=ids, y=0, value=1.)), 'y', 'value', 'id')
+    df = pd.DataFrame(dict(id=ids, y=0, value=1.))
+    with pytest.raises(ValueError, match="row 1 has no 'id'"): series_from_long(df, 'y', 'value', 'id')
 
 @pytest.mark.parametrize('scale', (1, 1e9))                                   # keys close together, or far apart
 def test_the_first_repeated_row_is_named(scale):
@@ -92,12 +95,18 @@ def test_times_that_fill_a_small_dtype():
     got, _ = series_from_long(df.sample(frac=1, random_state=0).sort_values('id', kind='stable'), 'y', 'value', 'id', 'time')
     np.testing.assert_array_equal(got, [[np.arange(0, 512, 2)], [np.arange(1, 512, 2)]])
 
+def test_times_of_several_zones():
+    times = ['2020-01-01T01:00:00+01:00', '2020-01-01T00:30:00+00:00', '2020-01-01T03:00:00+02:00']     # 0:00, 0:30, 1:00
+    df = pd.DataFrame(dict(id=0, y='a', time=times, value=[0, 1, 2])).iloc[[2, 0, 1]]
+    assert series_from_long(df, 'y', 'value', 'id', 'time')[0].tolist() == [[[0, 1, 2]]]
+
 def test_columns_named_by_integers():
     df = pd.DataFrame([[7, 0, 2., 1.5], [7, 0, 1., 2.5]])
     X, y = series_from_long(df, 1, [3], 0, 2)
     assert X.tolist() == [[[2.5, 1.5]]] and y.tolist() == [0]
     assert series_from_long(df.rename(columns={0: 1, 1: 0}), 0, 3, 1, 2)[0].tolist() == X.tolist()
     assert series_from_long(df[[2, 1, 0, 3]].set_axis(range(4), axis=1), 1, 3, 2, 0)[0].tolist() == X.tolist()    # the time column is 0
+    with pytest.raises(ValueError, match=r'no columns \[0\]'): series_from_long(df.drop(columns=0), 1, 3, 2, 0)
 
 def test_large_values_keep_their_digits():
     small = np.array([0, .125, .25, 3.5])
