@@ -6,9 +6,12 @@
 __all__ = ['series_from_long', 'series_from_wide', 'series_from_sktime']
 
 # %% ../../nbs/33_data.frames.ipynb #0767f4f8
+from functools import partial
+
 import numpy as np
 import pandas as pd
 from fastcore.foundation import L
+from pandas.api.types import infer_dtype, is_list_like
 
 from .types import stack_series
 
@@ -18,72 +21,156 @@ def series_from_long(
     y:str|list, # column of the labels or targets, or a list of columns
     values:str|list, # column of the variable, or a list of columns
     id:str, # column that says which series a row belongs to
-    time:str|None=None, # column to sort each series by; None: keep the order of the rows
-)->tuple: # series [n, c_in, sl] or an `L` of [c_in, sl_i], float32; and `y` [n] or, for a list of columns, [n, k]
-    """Series in the order in which they first appear, and `y`. Raises `ValueError` for a missing column, id or time, for two rows of a
-    series with the same time, or for a label that changes within a series; `TypeError` for values that are not numeric"""
-    _check_columns(df, [id, *_columns(y), *([time] if time else [])])
-    place, ids = pd.factorize(df[id])                            # 0 for the rows of the first series and so on; -1: no id
-    rank = pd.factorize(df[time], sort=True)[0] if time else np.arange(len(df))
-    _check_keys(place, rank, ids, id, time)
-    rows = _numbers(df, _columns(values))[np.lexsort((rank, place))]     # [all steps, c_in]
-    series = np.split(rows, np.cumsum(np.bincount(place))[:-1])
-    return stack_series([s.T for s in series]), _labels(df[_columns(y)].to_numpy(), place, ids, isinstance(y, (list, tuple)))
+    time:str|None=None, # column to sort each series by: numbers, dates or text that holds them; None: keep the order of the rows
+)->tuple: # series [n, c_in, sl] or an `L` of [c_in, sl_i]; and `y` [n] or, for a list of columns, [n, k]
+    """Series in the order in which they first appear, and `y`; float64 if a column of `values` is float64 or an integer of 32 or more bits,
+    otherwise float32. Raises `ValueError` for a missing column, id or time, for two rows of a series with the same time, for times that are
+    other text, or for a label that changes within a series; `TypeError` for values that are not numeric, or another kind of data frame"""
+    _check_frame(df, [id, *_columns(y), *_columns(values), *([] if time is None else [time])])
+    place, ids = pd.factorize(_array(df[id]))                    # 0 for the rows of the first series and so on
+    _check_present(place < 0, id)
+    ids = ids.tolist()
+    order = _in_order(place) if time is None else _in_time_order(place, ids, df[time])
+    sizes = np.bincount(place)
+    ends = sizes.cumsum()
+    rows = np.stack([o[order] for o in _numbers(df, _columns(values))])   # [c_in, all steps]
+    series = [rows[:, end-size:end] for size,end in zip(sizes, ends)]
+    return stack_series(series), _labels(df, y, place, np.arange(len(df))[order][ends - sizes], ids)
 
 # %% ../../nbs/33_data.frames.ipynb #b535e8e1
-def _columns(o): return list(o) if isinstance(o, (list, tuple)) else [o]
+def _columns(o):
+    "One column, or several, as a list; raises `TypeError` for a set"
+    if isinstance(o, (set, frozenset)): raise TypeError(f"the columns {o} are a set, which has no order: pass a list")
+    return list(o) if is_list_like(o) else [o]
 
-def _check_columns(df, columns):
-    "Raise `ValueError` for columns that `df` lacks"
-    missing = [c for c in columns if c not in df.columns]
-    if missing: raise ValueError(f"the data frame has no columns {missing}: it has {list(df.columns)}")
+def _check_frame(df, columns):
+    "Raise `TypeError` unless `df` is a pandas data frame, `ValueError` unless it has rows, and each of `columns` once"
+    if not isinstance(df, pd.DataFrame):
+        cure = 'df.to_pandas()' if hasattr(df, 'to_pandas') else 'pd.DataFrame(df)'
+        raise TypeError(f"expected a pandas data frame, got {type(df).__module__}.{type(df).__name__}: pass {cure}")
+    if (missing := [c for c in columns if c not in df.columns]):
+        raise ValueError(f"the data frame has no columns {missing}: it has {list(df.columns)}")
+    twice = df.columns[df.columns.duplicated()]
+    if (twice := [c for c in columns if c in twice]):
+        raise ValueError(f"the data frame has more than one column {twice}: rename or drop all but one")
+    if not len(df): raise ValueError("the data frame has no rows: expected at least one series")
+
+# %% ../../nbs/33_data.frames.ipynb #82c02947
+def _array(column):
+    "The values of a column, NaN for missing numbers"
+    plain = isinstance(column.dtype, np.dtype) or column.dtype.kind == 'O'
+    return np.asarray(column) if plain else column.to_numpy(na_value=np.nan)
+
+def _is_wide(dtype): return getattr(dtype, 'itemsize', 8) > (4 if dtype.kind == 'f' else 2)
 
 def _numbers(df, columns):
-    "`df[columns]` as a float32 array; raises `TypeError` naming the first column that is not numeric"
-    _check_columns(df, columns)
-    bad = [c for c in columns if df[c].dtype.kind not in 'fiub']
-    if bad: raise TypeError(f"column {bad[0]!r} has dtype {df[bad[0]].dtype}: the values of a series must be numeric")
-    return df[columns].to_numpy(np.float32, na_value=np.nan)
+    "The values of each column, float64 if one would lose digits in float32; raises `TypeError` naming the first that is not numeric"
+    dtypes = {c: df[c].dtype for c in columns}
+    if not dtypes: raise ValueError("values has no columns: expected at least one")
+    bad = [c for c,o in dtypes.items() if o.kind not in 'fiub']
+    if bad: raise TypeError(f"column {bad[0]!r} has dtype {dtypes[bad[0]]}: the values of a series must be numeric")
+    dtype = np.float64 if any(map(_is_wide, dtypes.values())) else np.float32
+    return [_array(df[c]).astype(dtype, copy=False) for c in columns]
 
 # %% ../../nbs/33_data.frames.ipynb #3516ea6d
-def _check_keys(place, rank, ids, id, time):
-    "Raise `ValueError` naming the first row that has no id or no time, or repeats those of an earlier row"
-    for o,name in ((place, id), (rank, time)):
-        if (o < 0).any(): raise ValueError(f"row {np.flatnonzero(o < 0)[0]} has no {name!r}: every row needs one")
-    keys, first = np.unique(np.stack([place, rank], 1), axis=0, return_index=True)
-    if len(keys) == len(place): return
-    i = np.setdiff1d(np.arange(len(place)), first)[0]
-    raise ValueError(f"row {i} has the same {time!r} as an earlier row of series {ids[place[i]]!r}: expected one row per step")
+def _check_present(missing, name):
+    "Raise `ValueError` naming the first row where `missing` is True"
+    if missing.any(): raise ValueError(f"row {missing.argmax()} has no {name!r}: every row needs one")
 
-def _labels(y, place, ids, several):
-    "The label of each series `[n]`, or `[n, k]` for `several` columns; raises `ValueError` naming the first series in which it changes"
-    first = np.unique(place, return_index=True)[1]
-    want = y[first][place]                                       # for each row, the label in the first row of its series
-    changes = ((y != want) & ~((y != y) & (want != want))).any(1)        # from NaN to NaN is no change
-    if changes.any(): raise ValueError(f"the label of series {ids[place[changes.argmax()]]!r} changes: it must be the same in all its rows")
-    y = np.array(y[first].tolist())
-    return y if several else y[:, 0]
+def _labels(df, y, place, first, ids):
+    "The labels in the rows `first` of each series; raises `ValueError` naming the first series in which one changes"
+    for c in _columns(y):
+        label = _array(df[c])
+        want = label[first][place]                               # for each row, the label of its series
+        changes = label != want
+        if changes.any(): changes &= ~(pd.isna(label) & pd.isna(want))
+        if changes.any():
+            raise ValueError(f"the label of series {ids[place[changes.argmax()]]!r} changes: it must be the same in all its rows")
+    labels = np.array(df[_columns(y)].iloc[first].to_numpy().tolist())
+    return labels if is_list_like(y) else labels[:, 0]
+
+# %% ../../nbs/33_data.frames.ipynb #4c8798fd
+def _in_order(place):
+    "Index that puts the rows of the first series first, then those of the second and so on"
+    if (place[1:] >= place[:-1]).all(): return slice(None)
+    return np.argsort(place.astype(np.min_scalar_type(place.max())), kind='stable')    # linear time if integers have 16 bits
+
+def _row_of_keys(key, n):
+    "For each integer in `key`, in their order, a row that has it; all are less than `n`"
+    if n > 4*len(key): return np.unique(key, return_index=True)[1]
+    rows = np.full(n, -1)
+    rows[key] = np.arange(len(key))
+    return rows[rows >= 0]
+
+def _rank(times):
+    "Integers from 0 in the order of `times`"
+    if times.dtype.kind == 'i' and int(times.max()) - int(times.min()) < len(times): return times.astype(np.int64) - times.min()
+    return pd.factorize(times, sort=True)[0]
+
+# %% ../../nbs/33_data.frames.ipynb #653bc0b1
+def _in_time_order(place, ids, column):
+    "Index that sorts rows by series and time; raises `ValueError` naming the first row without a time, or with that of an earlier row"
+    times = _times(column)
+    _check_present(pd.isna(times), column.name)
+    if ((place[1:] > place[:-1]) | (place[1:] == place[:-1]) & (times[1:] > times[:-1])).all(): return slice(None)
+    rank = _rank(times)
+    key = place * (rank.max() + 1) + rank
+    order = _row_of_keys(key, int(key.max()) + 1)
+    if len(order) == len(key): return order
+    i = pd.Series(key).duplicated().argmax()
+    raise ValueError(f"row {i} has the same {column.name!r} as an earlier row of series {ids[place[i]]!r}: expected one row per step")
+
+# %% ../../nbs/33_data.frames.ipynb #6afeae51
+def _parse_times(column):
+    "Text as numbers, dates or durations; raises `ValueError` if it is none of these"
+    for parse in (pd.to_numeric, partial(pd.to_datetime, format='ISO8601', utc=True), pd.to_timedelta):
+        try: return parse(column)
+        except (TypeError, ValueError) as e: failed = e
+    raise ValueError(f"the text in column {column.name!r} is not all numbers, all dates like 2020-01-31 or all durations like 01:30:00: "
+                     "convert it with pd.to_numeric or pd.to_datetime") from failed
+
+# %% ../../nbs/33_data.frames.ipynb #3981c8e4
+def _times(column):
+    "The values of a column as an array that sorts by time"
+    ordered = isinstance(column.dtype, pd.CategoricalDtype) and column.dtype.ordered
+    if column.dtype.kind == 'O' and not ordered:
+        column = pd.Series(np.asarray(column), name=column.name, dtype=object)
+        if infer_dtype(column, skipna=True) in ('string', 'mixed', 'mixed-integer'): column = _parse_times(column)
+    if isinstance(column.dtype, pd.DatetimeTZDtype): column = column.dt.tz_convert(None)
+    if column.dtype.kind in 'fiubmM': return _array(column)
+    rank = pd.factorize(column, sort=True)[0]                    # dates, periods, ordered categories
+    return np.where(rank < 0, np.nan, rank)
 
 # %% ../../nbs/33_data.frames.ipynb #b187f8e2
 def series_from_wide(
     df:pd.DataFrame, # one row per series
     y:str|list, # column of the labels or targets, or a list of columns
     values:list|dict, # columns of the steps; for several variables {variable: columns of its steps}
-)->tuple: # series [n, c_in, sl], float32; and `y` [n] or, for a list of columns, [n, k]
+)->tuple: # series [n, c_in, sl], float32 or float64 as in `series_from_long`; and `y` [n] or, for a list of columns, [n, k]
     """Series and `y`. Raises `ValueError` for a missing column or variables with different numbers of columns, `TypeError` for values that
-    are not numeric"""
-    steps = [list(o) for o in (values.values() if isinstance(values, dict) else [values])]
+    are not numeric, or another kind of data frame"""
+    steps = [_columns(o) for o in (values.values() if isinstance(values, dict) else [values])]
     sizes = [len(o) for o in steps]
     if len(set(sizes)) > 1: raise ValueError(f"the variables have {sizes} columns: all must have the same number")
-    _check_columns(df, _columns(y))
-    y_columns = df[_columns(y)].to_numpy()
-    return np.stack([_numbers(df, o) for o in steps], 1), y_columns if isinstance(y, (list, tuple)) else df[y].to_numpy()
+    columns = sum(steps, [])
+    _check_frame(df, [*_columns(y), *columns])
+    X = np.stack(_numbers(df, columns), 1).reshape(len(df), len(steps), -1)
+    return X, df[_columns(y)].to_numpy() if is_list_like(y) else df[y].to_numpy()
 
 # %% ../../nbs/33_data.frames.ipynb #f4ee46a4
 def series_from_sktime(
     X, # panel of series: nested or indexed data frame, list of data frames, array, or list of arrays
 )->np.ndarray|L|list: # array [n, c_in, sl], or list of [c_in, sl_i]
-    "The series of a container of sktime or aeon; raises `TypeError` for anything else"
+    """The series of a container of sktime or aeon, float32 or float64 as in `series_from_long`. Raises `TypeError` for anything else,
+    `ValueError` if data frames have different columns"""
     if isinstance(X, np.ndarray) or isinstance(X, (list, tuple)) and X and isinstance(X[0], np.ndarray): return X
     from sktime.datatypes import convert_to
-    return stack_series([f.to_numpy(np.float32).T for f in convert_to(X, 'df-list')])
+    frames = convert_to(X, 'df-list')
+    columns = list(frames[0].columns) if len(frames) else []
+    return stack_series([_variables(f, columns, i) for i,f in enumerate(frames)])
+
+def _variables(df, columns, i):
+    "The columns of a data frame as an array [c_in, sl]; raises `ValueError` naming series `i` if it has other columns"
+    if set(df.columns) != set(columns): raise ValueError(f"series {i} has the columns {list(df.columns)}: those of series 0 are {columns}")
+    _check_frame(df, columns)
+    return np.stack(_numbers(df, columns))
