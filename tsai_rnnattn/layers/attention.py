@@ -61,18 +61,18 @@ def _fused(q, k, v, mask=None, is_causal=False):
     return context[..., :d_v]                                    # [bs, n_heads, q_len, d_v]
 
 # %% ../../nbs/12_layers.attention.ipynb #73c9729f
-def _is_short(q, k, longest=128):
-    "Are plain products faster, and enough?"
-    eager = not (torch.is_grad_enabled() or torch.compiler.is_compiling())
-    return eager and q.device.type == 'cpu' and q.dtype == torch.float32 and max(q.shape[2], k.shape[2]) <= longest
+def _is_short(q, k, real, longest=128):
+    "Are plain products faster? Every series must have a real step to attend to"
+    eager = q.device.type == 'cpu' and q.dtype == torch.float32 and not torch.compiler.is_compiling()
+    return eager and max(q.shape[2], k.shape[2]) <= longest and (real is None or bool(real[:, 0].all()))
 
-def _attend_short(q, k, v, n_scores=2**19):
+def _attend_short(q, k, v, real=None, n_scores=2**19):
     "Attention with the scores of as many series at a time as have `n_scores` of them"
     n = max(1, n_scores // (q.shape[1] * q.shape[2] * k.shape[2]))
-    def attend(q, k, v):
-        scores = q @ k.transpose(-2, -1)                         # [n, n_heads, q_len, k_len]
-        return torch.softmax(scores, -1, out=scores) @ v
-    return torch.cat([attend(*o) for o in zip(*(t.split(n) for t in (q * q.shape[-1]**-0.5, k, v)))])
+    parts = [t.split(n) for t in (q * q.shape[-1]**-0.5, k, v)]
+    if real is None: return torch.cat([(q @ k.transpose(-2, -1)).softmax(-1) @ v for q,k,v in zip(*parts)])
+    added = q.new_zeros(real.shape).masked_fill_(~real, -torch.inf)[:, None, None].split(n)      # [n, 1, 1, k_len]
+    return torch.cat([(q @ k.transpose(-2, -1)).add_(a).softmax(-1) @ v for q,k,v,a in zip(*parts, added)])
 
 # %% ../../nbs/12_layers.attention.ipynb #fd144d2e
 def _all_masks(mask, real, is_causal, scores_shape, like):
@@ -85,10 +85,11 @@ def _all_masks(mask, real, is_causal, scores_shape, like):
 def _attend(q, k, v, mask=None, need_weights=True, is_causal=False, real=None):
     "Context and weights; without `need_weights`, the weights are None"
     if is_causal: _check_causal(q.shape[2], k.shape[2])
-    causal_alone = is_causal and not need_weights and mask is None       # real steps never see the padding, which comes after them
-    mask = None if causal_alone else _all_masks(mask, real, is_causal, (*q.shape[:3], k.shape[2]), q)
-    if not need_weights and mask is None and not is_causal and _is_short(q, k): return _attend_short(q, k, v), None
-    if not need_weights: return _fused(q, k, v, mask, causal_alone), None
+    only_real = mask is None and not need_weights                # at most `real` and `is_causal` forbid keys
+    if only_real and not is_causal and _is_short(q, k, real): return _attend_short(q, k, v, real), None
+    if only_real and is_causal: return _fused(q, k, v, is_causal=True), None     # real steps never see the padding, which comes later
+    mask = _all_masks(mask, real, is_causal, (*q.shape[:3], k.shape[2]), q)
+    if not need_weights: return _fused(q, k, v, mask), None
     scores = (q * q.shape[-1]**-0.5) @ k.transpose(-2, -1)       # [bs, n_heads, q_len, k_len]
     attn = scores.softmax(-1) if mask is None else _masked_softmax(_mask_scores(scores, mask))
     return attn @ v, attn                                        # [bs, n_heads, q_len, d_v]
