@@ -68,7 +68,7 @@ def measure(rounds=100):
     for rows in (predictions(rounds), memory(), epochs(max(3, rounds // 15))):
         for work,value in rows:
             least, goal = TARGETS.get(work, ('', ''))
-            yield dict(work=work, value=value, least=least, goal=goal, unit='×')
+            yield dict(work=work, value=value, target=least, goal=goal, unit='×')
 
 @call_parse
 def main(

@@ -197,12 +197,10 @@ def test_training_on_batches_of_each_kind_of_padding(kw):
     losses = quiet_fit(learner(lengths=True, **kw), 2).recorder.losses
     assert len(losses) == 2*4 and all(o.isfinite() for o in losses)
 
-@pytest.mark.xfail(strict=True, reason='needs the recurrent layer')
 def test_summary_of_a_model_with_lengths():
     with (learn := learner(lengths=True)).no_bar(): text = str(learn.summary())
     for layer in ('GRU', 'Linear', 'BatchNorm1d'): assert layer in text
 
-@pytest.mark.xfail(strict=True, reason='needs the recurrent layer')
 def test_activation_stats_of_a_model_with_lengths():
     learn = learner(lengths=True)
     learn.add_cb(ActivationStats(with_hist=True))

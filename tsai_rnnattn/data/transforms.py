@@ -13,7 +13,6 @@ from numbers import Integral
 
 import torch
 from fastcore.basics import patch, store_attr
-from fastcore.foundation import L
 from fasttransform import ItemTransform
 from torch import Tensor
 
@@ -86,7 +85,7 @@ def _brief(v):
 # %% ../../nbs/35_data.transforms.ipynb #2fd23149
 class _TSScale(TSTransform):
     "`(x - shift) / scale`; subclasses compute the two from data in `_summary`, `_merge` and `_finish`, and from arguments in `_from_given`"
-    order, parameters, is_given = 99, L('shift', 'scale'), False
+    order, is_given = 99, False
     def __init__(self, by_sample, by_var, **given):
         if not isinstance(by_sample, bool): raise TypeError(f"by_sample={by_sample!r}: must be True or False")
         self.by_sample, self.by_var = by_sample, _read_by_var(by_var)
@@ -361,7 +360,7 @@ def _forward_fill(x):
 # %% ../../nbs/35_data.transforms.ipynb #7560613f
 class TSImpute(TSTransform):
     "Fill missing values (NaN); raises `ValueError` or `TypeError` for invalid arguments"
-    order, parameters, is_given = 10, L('mean'), False
+    order, is_given = 10, False
     def __init__(self,
         how:str='forward', # 'forward': the last value before, if there is none the mean; 'mean': the mean in the training split
         indicator:bool=False, # add a variable for each, 1 where it was missing?
