@@ -104,8 +104,10 @@ def page(rows, machine):
     return '\n\n'.join(parts) + '\n'
 
 def costs_table(rows):
-    return table(['work', 'measured', 'at most', 'goal', ''],
-                 [goal_line(r['work'], r['value'], f"<{r['target']}", f"<{r['goal']}") for r in rows if 'target' in r])
+    def line(r):
+        if r['target'] == '': return [r['work'], show(r['value']), '', '', '']
+        return goal_line(r['work'], r['value'], f"<{r['target']}", f"<{r['goal']}")
+    return table(['work', 'measured', 'at most', 'goal', ''], [line(r) for r in rows if 'target' in r])
 
 def gpu_page(rows, machine):
     "Tables of both libraries on a GPU, one for each kind of work and precision"
