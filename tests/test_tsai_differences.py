@@ -68,9 +68,9 @@ MODEL = 'c_in, c_out, seq_len, d=None, hidden_size=128, rnn_layers=1, bias=True,
 ARCHIVE = "on_disk=True, mode='c', Xdtype='float32', ydtype=None, "
 SINGLE = 'use_single_batch=True, '
 SIGNATURES = {                                                           # name: its module in tsai, its parameters there, and here
-    'RNNAttentionPlus': ('models.RNNAttentionPlus', MODEL, f'{MODEL}, *, causal=False, rnn_init=None'),
-    'LSTMAttentionPlus': ('models.RNNAttentionPlus', MODEL, f'{MODEL}, *, causal=False, rnn_init=None'),
-    'GRUAttentionPlus': ('models.RNNAttentionPlus', MODEL, f'{MODEL}, *, causal=False, rnn_init=None'),
+    'RNNAttentionPlus': ('models.RNNAttentionPlus', MODEL, f"{MODEL}, *, causal=False, norm='batch', rnn_init=None"),
+    'LSTMAttentionPlus': ('models.RNNAttentionPlus', MODEL, f"{MODEL}, *, causal=False, norm='batch', rnn_init=None"),
+    'GRUAttentionPlus': ('models.RNNAttentionPlus', MODEL, f"{MODEL}, *, causal=False, norm='batch', rnn_init=None"),
     'lin_nd_head': ('models.layers',
         'n_in, n_out, seq_len=None, d=None, flatten=False, use_bn=False, fc_dropout=0.0',
         'n_in, n_out, seq_len=None, d=None, flatten=False, use_bn=False, fc_dropout=0.0, y_range=None'),
@@ -79,7 +79,7 @@ SIGNATURES = {                                                           # name:
         'd_model, c_out, seq_len=None, **kwargs'),
     'pool_head': ('models.layers',
         'n_in, c_out, seq_len=None, concat_pool=False, fc_dropout=0.0, bn=False, y_range=None, **kwargs',
-        'pool, d_model, c_out, d=None, fc_dropout=0.0, y_range=None, use_bn=True'),
+        'pool, d_model, c_out, seq_len=None, *, d=None, fc_dropout=0.0, y_range=None, use_bn=True'),
     'ScaledDotProductAttention': ('models.layers', 'd_model, n_heads, attn_dropout=0.0, res_attention=False, lsa=False', 'd_k'),
     'get_activation_fn': ('models.RNNAttentionPlus', 'activation', 'activation'),
     'count_parameters': ('models.utils', 'model, trainable=True', 'model, trainable=True'),
