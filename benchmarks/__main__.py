@@ -11,24 +11,6 @@ from benchmarks.common import CELLS, STEPS, machine
 from benchmarks.report import gpu_page, page, plot, write_csv
 
 
-@call_parse
-def main(
-    path:Path=Path('benchmarks/results'), # directory for the results
-    name:str=None, # name of the files in it; None: cpu or gpu
-    device:str='cpu', # cpu, or cuda for a table of precisions, batch sizes and lengths on a GPU
-    threads:int=2, # threads that torch uses
-    quick:bool=False, # run for about a minute only: short series, few rounds, no figures to quote
-):
-    "Compare this library with tsai 1.0.1, and write the results as markdown, CSV and a plot"
-    torch.set_num_threads(threads)
-    path.mkdir(parents=True, exist_ok=True)
-    fname, describe = path/(name or ('cpu' if device == 'cpu' else 'gpu')), machine(os.cpu_count(), threads, device)
-    rows = list(_run(_cpu_plan(quick, threads) if device == 'cpu' else _gpu_plan(quick, device)))
-    write_csv(rows, fname.with_suffix('.csv'))
-    fname.with_suffix('.md').write_text((page if device == 'cpu' else gpu_page)(rows, describe))
-    if device == 'cpu': plot(rows, fname.with_suffix('.png'))
-    print(fname.with_suffix('.md').read_text())
-
 def _cpu_plan(quick, threads):
     lengths = (24, 60) if quick else (60, 150, 500, 1000)
     return dict(
@@ -49,3 +31,22 @@ def _run(plan):
         for row in measured:
             print(f'{perf_counter()-start:6.0f} s', part, row, flush=True)
             yield row
+
+
+@call_parse
+def main(
+    path:Path=Path('benchmarks/results'), # directory for the results
+    name:str=None, # name of the files in it; None: cpu or gpu
+    device:str='cpu', # cpu, or cuda for a table of precisions, batch sizes and lengths on a GPU
+    threads:int=2, # threads that torch uses
+    quick:bool=False, # run for about a minute only: short series, few rounds, no figures to quote
+):
+    "Compare this library with tsai 1.0.1, and write the results as markdown, CSV and a plot"
+    torch.set_num_threads(threads)
+    path.mkdir(parents=True, exist_ok=True)
+    fname, describe = path/(name or ('cpu' if device == 'cpu' else 'gpu')), machine(os.cpu_count(), threads, device)
+    rows = list(_run(_cpu_plan(quick, threads) if device == 'cpu' else _gpu_plan(quick, device)))
+    write_csv(rows, fname.with_suffix('.csv'))
+    fname.with_suffix('.md').write_text((page if device == 'cpu' else gpu_page)(rows, describe))
+    if device == 'cpu': plot(rows, fname.with_suffix('.png'))
+    print(fname.with_suffix('.md').read_text())
