@@ -1,7 +1,7 @@
 # make demo          install into .venv, then train a GRU + attention model on BasicMotions
 # make test          run all checks: lint, exported code, clean notebooks, README, every notebook, pytest
 # make test-package  build the package, then test it in a new environment
-# make bench         compare speed and memory with tsai, into benchmarks/results (about 25 minutes on an idle machine)
+# make bench         compare speed and memory with tsai, into benchmarks/results (about 20 minutes on an idle machine)
 # make export        clean the notebooks, then generate the package and README.md from them
 PYTHON ?= python3
 BIN := .venv/bin

@@ -7,19 +7,19 @@ import torch
 from fastcore.script import call_parse
 
 from benchmarks import costs, fit, gpu, imports, memory, prediction, reading, steps
-from benchmarks.common import CELLS, STEPS, machine
+from benchmarks.common import CELLS, machine
 from benchmarks.report import gpu_page, page, plot, write_csv
 
 
 def _cpu_plan(quick, threads):
-    lengths = (24, 60) if quick else (60, 150, 500, 1000)
+    lengths = (24, 60) if quick else (60, 150, 500)
     return dict(
         imports=imports.measure(1 if quick else 5),
-        memory=memory.measure(lengths[1:] if quick else lengths, () if quick else (2000, 4000), ('train',) if quick else STEPS, threads),
+        memory=memory.measure((60,), (), ('train',), threads) if quick else memory.measure((*lengths, 1000), threads=threads),
         epochs=fit.measure(('BasicMotions',) if quick else ('FaceAll', 'NATOPS', 'BasicMotions'), 1 if quick else 5),
         steps=steps.measure(('GRU',) if quick else CELLS, lengths, 2 if quick else 15),
         costs=costs.measure(60, 1000, ('GRU',), 2) if quick else costs.measure(),
-        reading=() if quick else reading.measure(), prediction=() if quick else prediction.measure())
+        reading=() if quick else reading.measure(), prediction=() if quick else prediction.measure_alone())
 
 def _gpu_plan(quick, device):
     return dict(gpu=gpu.measure(device, lengths=(24,), sizes=(8,), repeats=2) if quick else gpu.measure(device))

@@ -61,8 +61,9 @@ def _fused(q, k, v, mask=None, is_causal=False):
     return context[..., :d_v]                                    # [bs, n_heads, q_len, d_v]
 
 # %% ../../nbs/12_layers.attention.ipynb #73c9729f
-def _is_short(q, k, real, longest=128):
-    "Are plain products faster? Every series must have a real step to attend to"
+def _is_short(q, k, real):
+    "Are plain products faster, without much more memory? Every series must have a real step to attend to"
+    longest = 100 if torch.is_grad_enabled() else 160
     eager = q.device.type == 'cpu' and q.dtype == torch.float32 and not torch.compiler.is_compiling()
     return eager and max(q.shape[2], k.shape[2]) <= longest and (real is None or bool(real[:, 0].all()))
 
