@@ -146,3 +146,9 @@ def test_training_with_layer_norm_is_causal():
         return ((m.train()(x) - m(later)).abs().amax((0, 2)) > 1e-6).tolist()
     assert moved('layer', False) == [False]*6 + [True]
     assert moved('layer', True) == moved('batch', False) == [True]*7
+
+def test_a_compiled_model_with_a_plain_sequential_as_head():
+    torch.compiler.reset()
+    m = model(plain()).eval()
+    got = torch.compile(m, backend='eager')(series(), LENGTHS)           # the head becomes a PaddedSequential in this call
+    assert_close(got, m(series(), LENGTHS))

@@ -33,7 +33,7 @@ class _Targets:
         "A metric in the units of `y`: `metric` itself, unless numbers are standardized"
         return metric
 
-    def y_range(self, low, high): raise ValueError(f"y_range={low, high} requires numbers to predict, got {self}")
+    def y_range(self, low, high): raise ValueError(f"y_range={low, high} requires numbers to predict, got {self}: leave y_range out")
 
 def _check_shape(y, shape):
     if y.shape[1:] == shape: return y

@@ -96,22 +96,22 @@ def call_with_lengths(
     "Call `layer` so that padding cannot change its output at real steps; raises `TypeError` if it takes no lengths but could need them"
     if lengths is None: return layer(x)
     inner = _unwrapped(layer)
-    if type(inner) is nn.Sequential: _pass_lengths(inner)
-    if _takes_lengths(inner): return layer(x, lengths)
+    if type(inner) is nn.Sequential: inner.__class__ = PaddedSequential      # the same object, with its hooks
+    if _takes(inner, 'lengths'): return layer(x, lengths)
     if isinstance(inner, BatchNorm) and x.ndim == 3: return norm_series(layer, x, lengths)
     if x.ndim < 3 or _keeps_steps_apart(inner): return layer(x)
     raise TypeError(f"{type(inner).__name__} takes no lengths, so the padding could change its output: use a layer that takes them, such "
                     "as MeanPool, or give its forward a parameter `lengths`; wrap several layers in PaddedSequential")
 
 # %% ../../nbs/16_layers.heads.ipynb #822e31f5
-def _parameters(layer): return signature(layer.forward).parameters.values()
-def _takes_any(layer): return any(p.kind is Parameter.VAR_POSITIONAL for p in _parameters(layer))
-def _takes_lengths(layer): return any(p.name == 'lengths' for p in _parameters(layer)) or _takes_any(layer)
+def _takes(layer, *names):
+    "Does the `forward` of `layer` have a parameter with one of `names`, or take any arguments?"
+    return any(p.name in names or p.kind is Parameter.VAR_POSITIONAL for p in signature(layer.forward).parameters.values())
 
 def _unwrapped(layer):
     "The module inside a wrapper of torch's, which takes any arguments and has one child"
     inner = list(layer.children())
-    wraps = len(inner) == 1 and type(layer).__module__.startswith('torch.') and _takes_any(layer)
+    wraps = len(inner) == 1 and type(layer).__module__.startswith('torch.') and _takes(layer)
     return _unwrapped(inner[0]) if wraps else layer
 
 # %% ../../nbs/16_layers.heads.ipynb #41fd2062
@@ -138,16 +138,6 @@ class PaddedSequential(nn.Sequential):
 
 # %% ../../nbs/16_layers.heads.ipynb #5f2a5bdd
 Head = PaddedSequential                                          # its name in learners exported before it was public
-
-# %% ../../nbs/16_layers.heads.ipynb #c2dbeef1
-def _pass_lengths(
-    layer:nn.Module, # any module, changed in place
-):
-    "Make a plain `nn.Sequential`, and those inside it, a `PaddedSequential`"
-    if type(layer) is nn.Sequential: layer.__class__ = PaddedSequential
-    if isinstance(layer, PaddedSequential):
-        for o in layer: _pass_lengths(o)
-    return layer
 
 # %% ../../nbs/16_layers.heads.ipynb #6628a20c
 def flatten_head(
