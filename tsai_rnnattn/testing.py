@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['error_text', 'random_series', 'assert_gradients', 'assert_deterministic', 'assert_copies', 'assert_dtypes',
-           'assert_layer', 'assert_padding', 'assert_seed', 'assert_export', 'assert_compile', 'assert_model']
+           'assert_layer', 'assert_padding', 'assert_seed', 'assert_export', 'assert_compile', 'assert_model',
+           'random_tokens', 'assert_token_model']
 
 # %% ../nbs/02_testing.ipynb #9eabb80b
 import pickle
@@ -46,11 +47,11 @@ def assert_gradients(
     module:nn.Module, # any module
     *inputs, # its inputs
 )->None:
-    "Assert that in training mode every parameter gets a finite gradient"
+    "Assert that in training mode every trainable parameter gets a finite gradient"
     y = _output(module.train(), *inputs)
     weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32).to(y)
     (y * weights).sum().backward()
-    lost = [n for n,p in module.named_parameters() if p.grad is None]
+    lost = [n for n,p in module.named_parameters() if p.grad is None and p.requires_grad]
     bad = [n for n,p in module.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
     module.zero_grad()
     assert not lost and not bad, f"no gradient: {lost}; gradient not finite: {bad}"
@@ -105,34 +106,41 @@ def assert_layer(
     assert_gradients(layer, *(i[:1] for i in inputs))
 
 # %% ../nbs/02_testing.ipynb #280a8f46
+def _trainable(model): return [p for p in model.parameters() if p.requires_grad]
+
 def _train_gradients(model, *inputs):
     torch.manual_seed(0)                                         # the same dropout each time
     y = model.train()(*inputs)
-    return torch.autograd.grad(y.square().sum(), list(model.parameters()))
+    return torch.autograd.grad(y.square().sum(), _trainable(model))
 
 # %% ../nbs/02_testing.ipynb #d4560838
 def assert_padding(
     model:nn.Module, # a model
-    x:Tensor, # series [bs, c_in, sl]
+    x:Tensor, # series [bs, c_in, sl], or token ids [bs, sl]
     lengths:Tensor, # real steps of each series, int64 [bs]; some below sl
     any_sl:bool=False, # does the model take any number of steps?
     per_step:bool=False, # does the model return an output per step, [bs, sl, ...]?
 )->None:
-    """Assert that NaN in the padding changes neither outputs nor gradients, and that a series gives the same output alone as in the batch;
-    with `any_sl`, also if it is cropped to its length or has more padding"""
-    junk, want = fill_padding(x, lengths, torch.nan), model.eval()(x, lengths)
-    assert_close(model(junk, lengths), want, msg=lambda m: f"NaN in the padding: {m}")
+    """Assert that NaN, or token ids that do not exist, in the padding change neither outputs nor gradients, and that a series gives the same
+    output alone as in the batch; with `any_sl`, also if it is cropped to its length or has more padding"""
+    junk, want = _junk_padding(x, lengths), model.eval()(x, lengths)
+    assert_close(model(junk, lengths), want, msg=lambda m: f"{_junk_name(x)} in the padding: {m}")
     _assert_alone(model, junk, lengths, want, any_sl, per_step)
     if any_sl:
-        more = model(torch.cat([junk, junk], 2), lengths)
-        assert_close(more[:, :x.shape[2]] if per_step else more, want, atol=1e-5, rtol=1e-4, msg=lambda m: f"more padding: {m}")
+        more = model(torch.cat([junk, junk], -1), lengths)
+        assert_close(more[:, :x.shape[-1]] if per_step else more, want, atol=1e-5, rtol=1e-4, msg=lambda m: f"more padding: {m}")
     for a,b in zip(_train_gradients(model, x, lengths), _train_gradients(model, junk, lengths)):
-        assert_close(a, b, msg=lambda m: f"gradients with NaN in the padding: {m}")
+        assert_close(a, b, msg=lambda m: f"gradients with {_junk_name(x)} in the padding: {m}")
 
 # %% ../nbs/02_testing.ipynb #d4560839
+def _junk_padding(x, lengths):
+    return fill_padding(x, lengths, torch.nan) if x.is_floating_point() else fill_padding(x[:, None], lengths, -7)[:, 0]
+
+def _junk_name(x): return 'NaN' if x.is_floating_point() else 'unknown ids'
+
 def _assert_alone(model, x, lengths, want, any_sl, per_step):
     for i,n in enumerate(lengths.tolist()):
-        got, ref = model(x[i:i+1, :, :n] if any_sl else x[i:i+1], lengths[i:i+1]), want[i:i+1]
+        got, ref = model(x[i:i+1, ..., :n] if any_sl else x[i:i+1], lengths[i:i+1]), want[i:i+1]
         if per_step: got, ref = got[:, :n], ref[:, :n]
         assert_close(got, ref, atol=1e-5, rtol=1e-4, msg=lambda m, i=i: f"sample {i} alone: {m}")
 
@@ -150,17 +158,17 @@ def assert_seed(
 # %% ../nbs/02_testing.ipynb #4bddf0b8
 def assert_export(
     model:nn.Module, # a model
-    x:Tensor, # series [bs, c_in, sl]
+    x:Tensor, # series [bs, c_in, sl], or token ids [bs, sl]
     lengths:Tensor|None=None, # real steps of each series, int64 [bs]; None: no padding
     any_sl:bool=False, # export for any number of steps, too?
 )->None:
     "Assert that the program from `torch.export`, for any batch size, gives the same output as the model for another batch"
     bs, sl = torch.export.Dim('bs'), torch.export.Dim('sl')
     inputs = (x,) if lengths is None else (x, lengths)
-    sizes = ({0: bs, 2: sl} if any_sl else {0: bs}, {0: bs})[:len(inputs)]
+    sizes = ({0: bs, x.ndim - 1: sl} if any_sl else {0: bs}, {0: bs})[:len(inputs)]
     exported = torch.export.export(model.eval(), inputs, dynamic_shapes=sizes).module()
-    longer = torch.cat([x, x.flip(2)], 2)[:2] if any_sl else x[:2] + 1
-    other = (longer,) if lengths is None else (longer, lengths[:2])
+    other = (torch.cat([x, x.flip(-1)], -1) if any_sl else x.flip(-1))[:2]
+    other = (other,) if lengths is None else (other, lengths[:2])
     assert_close(exported(*other), model(*other), atol=1e-5, rtol=1e-4)
 
 # %% ../nbs/02_testing.ipynb #a23534a4
@@ -174,7 +182,7 @@ def assert_compile(
     compiled = torch.compile(model, backend=backend)
     assert_close(compiled.eval()(*inputs), model.eval()(*inputs), atol=1e-5, rtol=1e-4)
     def gradients(m):                                            # in evaluation mode: a compiled graph may draw different random numbers
-        return torch.autograd.grad(m(*inputs).square().sum(), list(model.parameters()))
+        return torch.autograd.grad(m(*inputs).square().sum(), _trainable(model))
     assert_close(gradients(compiled), gradients(model), atol=1e-4, rtol=1e-3)
 
 # %% ../nbs/02_testing.ipynb #10a4fa32
@@ -187,8 +195,53 @@ def assert_model(
     per_step:bool=False, # does the model return an output per step, [bs, sl, ...]?
 )->None:
     "Assert the contract of a model, except for export and compilation, which have separate functions"
-    x, lengths, model = random_series(5, c_in, sl), torch.tensor([sl, 1, sl - 1, 2, sl]), make()
+    _assert_model(make, random_series(5, c_in, sl), shape, any_sl, per_step)
+
+def _assert_model(make, x, shape, any_sl, per_step):
+    model, sl = make(), x.shape[-1]
+    lengths = torch.tensor([sl, 1, sl - 1, 2, sl])
     for inputs in ((x,), (x, lengths)): assert_layer(model, *inputs, shape=(5, *shape))
     assert_padding(model, x, lengths, any_sl, per_step)
     assert_seed(make)
     assert_close(model.eval()(x), model(x, torch.full((5,), sl)), atol=1e-6, rtol=1e-5)  # full lengths change nothing
+
+# %% ../nbs/02_testing.ipynb #a29c4542
+def random_tokens(
+    bs:int, # texts in the batch
+    vocab_size:int, # tokens in the vocabulary; at least 3
+    sl:int, # tokens in each text
+    seed:int=0, # the same seed gives the same tokens
+)->Tensor: # int64 [bs, sl]
+    "Token ids from 2, since 0 and 1 are usually padding and unknown, drawn without changing the state of torch's global generator"
+    return torch.randint(2, vocab_size, (bs, sl), generator=torch.Generator().manual_seed(seed))
+
+# %% ../nbs/02_testing.ipynb #4bbb6c4c
+def assert_token_model(
+    make, # called without arguments, returns a new model
+    vocab_size:int, # tokens in its vocabulary
+    sl:int, # tokens in a text; at least 4
+    shape:tuple, # shape of its output, without batch
+    padding_idx:int|None=None, # id of its padding token; None: not checked without lengths
+    any_sl:bool=True, # does the model take any number of tokens?
+    per_step:bool=False, # does the model return an output per token, [bs, sl, ...]?
+)->None:
+    "Assert the contract of a model for text, except for export and compilation, which have separate functions"
+    x = random_tokens(5, vocab_size, sl)
+    _assert_model(make, x, shape, any_sl, per_step)
+    _assert_refuses_tokens(make(), x, vocab_size)
+    if padding_idx is not None: _assert_padding_token(make().eval(), x, padding_idx, per_step)
+
+# %% ../nbs/02_testing.ipynb #622743cb
+def _assert_refuses_tokens(model, x, vocab_size):
+    for bad in (-1, vocab_size):
+        wrong = x.clone()
+        wrong[3, 2] = bad
+        text = error_text(lambda: model(wrong))
+        assert f'text 3, step 2 is {bad}' in text, f"the error does not name the token: {text}"
+
+def _assert_padding_token(model, x, padding_idx, per_step):
+    pad = torch.full_like(x, padding_idx)
+    want = model(x)
+    for where,ids in dict(after=[x, pad], before=[pad, x]).items():
+        got = model(torch.cat(ids, 1))
+        assert_close(got[:, :x.shape[1]] if per_step else got, want, atol=1e-5, rtol=1e-4, msg=lambda m, where=where: f"padding {where} the text: {m}")
