@@ -6,7 +6,7 @@ import sys
 import pytest
 
 LIGHT = ('core', 'checks', 'testing', 'layers.norm', 'layers.dropout', 'layers.attention', 'layers.pooling', 'layers.recurrent',
-         'layers.encoder', 'layers.heads', 'models', 'models.rnn_attention')
+         'layers.encoder', 'layers.heads', 'layers.embedding', 'models', 'models.rnn_attention')
 
 def run(code):
     "The JSON that `code` prints in a new interpreter"

@@ -15,6 +15,7 @@ from .data.types import *
 from .interpret import *
 from .layers.attention import *
 from .layers.dropout import *
+from .layers.embedding import *
 from .layers.encoder import *
 from .layers.heads import *
 from .layers.norm import *
