@@ -111,20 +111,24 @@ def check_tokens(
     lengths:Tensor|None=None, # real tokens of each text, int64 [bs]; None: all
     fill:int=0, # id for the padding
 )->Tensor: # int64 [bs, sl], with `fill` in the padding
-    """Token ids as integers, whatever the padding holds; raises `TypeError` unless `x` is a tensor, `ValueError` unless it is `[bs, sl]` with
-    whole numbers from 0 to `vocab_size - 1`, naming text and step"""
+    """Token ids as integers, whatever the padding holds; raises `TypeError` unless `x` is a tensor, `ValueError` unless it is `[bs, sl]`
+    with whole numbers from 0 to `vocab_size - 1`, naming text and step"""
     if not isinstance(x, Tensor): raise TypeError(f"expected token ids as a tensor, got {type(x).__name__}: pass torch.tensor(x)")
     if x.ndim != 2:
         raise ValueError(f"expected token ids [bs, sl], got {list(x.shape)}" + (': for one text, pass x[None]' if x.ndim == 1 else ''))
-    if lengths is not None: x = x.masked_fill(~padding_mask(check_lengths(lengths, *x.shape).to(x.device), x.shape[1]), fill)
+    if lengths is not None:
+        lengths = check_lengths(lengths, *x.shape)
+        x = x.masked_fill(~padding_mask(lengths.to(x.device), x.shape[1]), fill)
     ids = x.long()
     if not torch.compiler.is_exporting(): _check_token_values(x, ids, vocab_size)
     return ids
 
 def _check_token_values(x, ids, vocab_size):
     bad = ((ids < 0) | (ids >= vocab_size) | (ids != x)).nonzero().tolist()
-    if bad: raise ValueError(f"the token of text {bad[0][0]}, step {bad[0][1]} is {x[tuple(bad[0])]} ({len(bad)} invalid in total): must be "
-                             f"a whole number from 0 to {vocab_size - 1}, for a vocabulary of {vocab_size} tokens")
+    if not bad: return
+    i, step = bad[0]
+    raise ValueError(f"the token of text {i}, step {step} is {x[i, step]} ({len(bad)} invalid in total): must be a whole number from 0 to "
+                     f"{vocab_size - 1}, for a vocabulary of {vocab_size} tokens")
 
 # %% ../nbs/01_checks.ipynb #1fabf30d
 def first_bad_value(

@@ -121,8 +121,8 @@ def assert_padding(
     any_sl:bool=False, # does the model take any number of steps?
     per_step:bool=False, # does the model return an output per step, [bs, sl, ...]?
 )->None:
-    """Assert that NaN, or token ids that do not exist, in the padding change neither outputs nor gradients, and that a series gives the same
-    output alone as in the batch; with `any_sl`, also if it is cropped to its length or has more padding"""
+    """Assert that NaN, or unknown token ids, in the padding change neither outputs nor gradients, and that a series gives the same output
+    alone as in the batch; with `any_sl`, also if it is cropped to its length or has more padding"""
     junk, want = _junk_padding(x, lengths), model.eval()(x, lengths)
     assert_close(model(junk, lengths), want, msg=lambda m: f"{_junk_name(x)} in the padding: {m}")
     _assert_alone(model, junk, lengths, want, any_sl, per_step)
@@ -236,7 +236,7 @@ def _assert_refuses_tokens(model, x, vocab_size):
     for bad in (-1, vocab_size):
         wrong = x.clone()
         wrong[3, 2] = bad
-        text = error_text(lambda: model(wrong))
+        text = error_text(lambda wrong=wrong: model(wrong))
         assert f'text 3, step 2 is {bad}' in text, f"the error does not name the token: {text}"
 
 def _assert_padding_token(model, x, padding_idx, per_step):
@@ -244,4 +244,5 @@ def _assert_padding_token(model, x, padding_idx, per_step):
     want = model(x)
     for where,ids in dict(after=[x, pad], before=[pad, x]).items():
         got = model(torch.cat(ids, 1))
-        assert_close(got[:, :x.shape[1]] if per_step else got, want, atol=1e-5, rtol=1e-4, msg=lambda m, where=where: f"padding {where} the text: {m}")
+        if per_step: got = got[:, :x.shape[1]]
+        assert_close(got, want, atol=1e-5, rtol=1e-4, msg=lambda m, where=where: f"padding {where} the text: {m}")

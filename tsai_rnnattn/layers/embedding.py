@@ -34,8 +34,8 @@ def _pretrained(vocab_size, embed_dim, embed_matrix, embed_trainable, padding_id
     vectors = torch.as_tensor(embed_matrix).to(torch.get_default_dtype(), copy=True)
     if vectors.ndim != 2 or len(vectors) != vocab_size:
         raise ValueError(f"embed_matrix of shape {list(vectors.shape)}: expected [vocab_size={vocab_size}, embed_dim], a row per token")
-    if not vectors.isfinite().all():
-        raise ValueError(f"embed_matrix: row {(~vectors.isfinite()).nonzero()[0][0].item()} is not finite; give such tokens a vector of zeros")
+    if not (finite := vectors.isfinite().all(1)).all():
+        raise ValueError(f"embed_matrix: row {finite.int().argmin().item()} is not finite; give such tokens a vector of zeros")
     if embed_dim not in (None, vectors.shape[1]):
         warnings.warn(f"embed_dim={embed_dim} is not used: the vectors of embed_matrix have {vectors.shape[1]} features", stacklevel=3)
     return nn.Embedding.from_pretrained(vectors, freeze=not embed_trainable, padding_idx=padding_idx)
