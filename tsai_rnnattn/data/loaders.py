@@ -88,11 +88,16 @@ def sample(self:TSDataLoader)->Iterator: # arrays of positions in the dataset
 def create_batches(self:TSDataLoader,
     samps:Iterator, # arrays of positions in the dataset
 )->Iterator: # batches: series, lengths if any, targets if known
-    "Index the dataset once per batch"
-    batches = (self.dataset[positions] for positions in samps)
-    return ((b[0].float() if b[0].is_floating_point() else b[0], *b[1:]) for b in batches) if _is_mps(self.device) else batches
+    "Index the dataset once per batch; tensors have types only for transforms"
+    ds, typed = self.dataset, bool(self.after_batch.fs)
+    return (self._movable(ds[i] if typed else ds.fetch(ds.rows[i])) for i in samps)
 
-def _is_mps(device): return device is not None and device.type == 'mps'    # it has no float64
+@patch
+def _movable(self:TSDataLoader, b):
+    "The batch as float32 if the device has no float64"
+    return (b[0].float(), *b[1:]) if _is_mps(self.device) and b[0].dtype == torch.float64 else b
+
+def _is_mps(device): return device is not None and device.type == 'mps'
 
 def _epoch_order(dl):
     "The positions in the order of the current epoch, in the private attribute where fastai's loader keeps them"
@@ -101,7 +106,7 @@ def _epoch_order(dl):
 # %% ../../nbs/38_data.loaders.ipynb #8d7b83db
 @patch
 def _one_pass(self:TSDataLoader):
-    b = next(iter(self.create_batches([[0]])))
+    b = self._movable(self.dataset[[0]])
     if self.device is not None: b = to_device(b, self.device)
     self._n_inp, self._types = self.dataset.n_inp, explode_types(self.after_batch(b))
 
@@ -135,7 +140,7 @@ def _finish(self:TSDataLoader, k, b):
     x, *rest = (o.as_subclass(torch.Tensor) for o in b)
     if x.dtype == torch.float64: x = x.float()
     if self.after_batch.fs and self.dataset.has_lengths: x = fill_padding(x, rest[0])
-    bad = first_bad_value(x)
+    bad = first_bad_value(x) if x.is_floating_point() else None
     if bad: raise ValueError(self._bad_value_text(self.dataset.rows[_epoch_order(self)[k*self.bs + bad[0]]], *bad[1:3], x[bad[:3]].item()))
     return (x, *rest)
 
@@ -280,7 +285,7 @@ def from_dsets(cls:TSDataLoaders,
     loaders = split_loaders(ds, bs, val_bs, tfms, weights, drop_last, by_length, num_workers)
     return cls(*loaders, path=path, device=ifnone(device, default_device()))
 
-# %% ../../nbs/38_data.loaders.ipynb #cdd8dd34
+# %% ../../nbs/38_data.loaders.ipynb #785f97a3
 def split_loaders(
     ds, # a `TSDataset` for each split, training first
     bs:int=64, # series in a batch
@@ -380,7 +385,7 @@ def draw_splits(
         rows, others = rows[train], [L(rows[other].tolist()), *others]
     return L(rows.tolist()), *others
 
-# %% ../../nbs/38_data.loaders.ipynb #b1f4803d
+# %% ../../nbs/38_data.loaders.ipynb #8542d9a2
 def _draw_one(y, n_valid, seed):
     "Rows for training, and `n_valid` other rows; stratified for labels `[n]`"
     if y.ndim > 1 or y.dtype.kind == 'f': return TrainTestSplitter(n_valid, random_state=seed)(y)

@@ -6,7 +6,8 @@
 __all__ = ['text_normalizer', 'train_tokenizer', 'RaggedTokens', 'TextEncoder', 'TokenIds', 'TextDataset', 'TextDataLoaders',
            'save_text_learner', 'load_text_learner']
 
-# %% ../../nbs/39_data.text.ipynb #d507b5c8
+# %% ../../nbs/39_data.text.ipynb #6d7c9c2d
+import builtins
 import json
 import os
 import re
@@ -23,7 +24,7 @@ import pandas as pd
 import torch
 from fastai.data.core import DataLoaders, show_batch, show_results
 from fastai.learner import Learner
-from fastai.torch_core import TensorBase, TitledStr, default_device, display_df
+from fastai.torch_core import TensorBase, TitledStr, default_device
 from fastcore.basics import ifnone, patch
 from fastcore.meta import delegates
 from plum import dispatch
@@ -37,14 +38,14 @@ from .targets import make_targets, target_text
 
 if TYPE_CHECKING: import tokenizers
 
-# %% ../../nbs/39_data.text.ipynb #f1f25bf6
+# %% ../../nbs/39_data.text.ipynb #eb255d35
 def _tokenizers():
     "The package `tokenizers`; raises `ImportError` with the command that installs it"
     try: import tokenizers
     except ImportError as e: raise ImportError("texts require the package tokenizers: pip install 'tsai_rnnattn[text]'") from e
     return tokenizers
 
-# %% ../../nbs/39_data.text.ipynb #984e7523
+# %% ../../nbs/39_data.text.ipynb #989577ce
 def text_normalizer(
     stop_words=(), # words to remove, such as scikit-learn's `ENGLISH_STOP_WORDS`
     keep:str='A-Za-z0-9', # characters to keep, as in the brackets of a regular expression; the others become spaces
@@ -56,7 +57,7 @@ def text_normalizer(
     removed = [of.Replace(Regex(o), '') for o in ([rf'\b(?:{words})\b\s*'] if words else []) + [r'\([^)]*\)']]
     return of.Sequence([of.Lowercase(), *removed, of.Replace(Regex(f'[^{keep}]+'), ' '), of.Strip()])
 
-# %% ../../nbs/39_data.text.ipynb #d9577787
+# %% ../../nbs/39_data.text.ipynb #95fbb4fc
 def _check_texts(
     texts:Iterable, # list, array or column of strings
 )->list: # of strings
@@ -71,7 +72,7 @@ def _check_texts(
         except UnicodeEncodeError as e: raise ValueError(f"text {i} is not valid Unicode: {e}; remove or fix such texts") from e
     return texts
 
-# %% ../../nbs/39_data.text.ipynb #2b06317d
+# %% ../../nbs/39_data.text.ipynb #ca7a335d
 def train_tokenizer(
     texts, # texts of the training split
     num_tokens:int|None=None, # size of the vocabulary, with padding and the unknown token; None: no limit
@@ -89,7 +90,7 @@ def train_tokenizer(
     if max_len is not None: tokenizer.enable_truncation(max_len)
     return tokenizer
 
-# %% ../../nbs/39_data.text.ipynb #c8e3c61a
+# %% ../../nbs/39_data.text.ipynb #fe879c66
 def _splitter(char_level, normalizer):
     "A tokenizer without vocabulary that cleans texts and splits them into words or characters"
     tk = _tokenizers()
@@ -100,7 +101,7 @@ def _splitter(char_level, normalizer):
     if char_level: tokenizer.decoder = tk.decoders.Fuse()        # no spaces between characters
     return tokenizer
 
-# %% ../../nbs/39_data.text.ipynb #560e3823
+# %% ../../nbs/39_data.text.ipynb #22b0e820
 def _count_tokens(tokenizer, texts, num_tokens, min_freq):
     "Give `tokenizer` a vocabulary of the most frequent tokens; raises `ValueError` if none is left"
     tk = _tokenizers()
@@ -114,7 +115,7 @@ def _count_tokens(tokenizer, texts, num_tokens, min_freq):
     tokens = '[PAD]', '[UNK]', *sorted(ids.keys() - {'[PAD]', '[UNK]'}, key=ids.get)
     tokenizer.model = tk.models.WordLevel({o: i for i,o in enumerate(tokens)}, unk_token='[UNK]')
 
-# %% ../../nbs/39_data.text.ipynb #b3f23b4a
+# %% ../../nbs/39_data.text.ipynb #6369905f
 class RaggedTokens:
     "Token ids of texts; `X[rows]` is an int64 array of these texts, padded at their ends with `padding_idx`"
     def __init__(self,
@@ -136,7 +137,7 @@ class RaggedTokens:
         X[real] = self.ids[(self.starts[rows][:, None] + steps)[real]]
         return X
 
-# %% ../../nbs/39_data.text.ipynb #ad97a4c8
+# %% ../../nbs/39_data.text.ipynb #27ada1ca
 class TextEncoder:
     "Texts as token ids; raises `ValueError` for a tokenizer without a padding token, `TypeError` for other objects"
     def __init__(self,
@@ -157,7 +158,7 @@ class TextEncoder:
         ids = [o.ids for o in self._encoder.encode_batch_fast(_check_texts(texts))]
         return RaggedTokens([o or self._unknown(i) for i,o in enumerate(ids)], self.padding_idx)
 
-# %% ../../nbs/39_data.text.ipynb #bb46efb4
+# %% ../../nbs/39_data.text.ipynb #133665f2
 @patch
 def _unknown(self:TextEncoder, i):
     "The ids of text `i`, which has no tokens; raises `ValueError` if the tokenizer has no unknown token"
@@ -171,7 +172,7 @@ def decode(self:TextEncoder,
     "The text of these ids, after cleaning, with the names of special tokens"
     return self.tokenizer.decode([int(i) for i in ids], skip_special_tokens=False)
 
-# %% ../../nbs/39_data.text.ipynb #65d9c7e8
+# %% ../../nbs/39_data.text.ipynb #10ea0a61
 _pad_tokens = '[PAD]', '<pad>', '<PAD>', '<|pad|>', '<|padding|>'
 
 def _padding_idx(tokenizer):
@@ -188,7 +189,7 @@ def _unk_idx(tokenizer):
     model = json.loads(tokenizer.to_str())['model']              # models name it in two ways
     return tokenizer.token_to_id(model['unk_token']) if model.get('unk_token') else model.get('unk_id')
 
-# %% ../../nbs/39_data.text.ipynb #3a2b4c4c
+# %% ../../nbs/39_data.text.ipynb #a74d97f7
 class TokenIds(TensorBase): "Token ids `[sl]` of a text, or a batch of them `[bs, sl]`"
 
 class TextDataset(TSDataset):
@@ -206,7 +207,7 @@ class TextDataset(TSDataset):
 
     def __repr__(self): return f'TextDataset: {len(self)} texts, vocab_size={self.vocab_size}, {self.targets}'
 
-# %% ../../nbs/39_data.text.ipynb #0d1b3e14
+# %% ../../nbs/39_data.text.ipynb #b5539eac
 @patch(as_prop=True)
 def tokenizer(self:TextDataset)->'tokenizers.Tokenizer': # of the package `tokenizers`
     "The tokenizer, with the cleaning"
@@ -227,7 +228,7 @@ def vars(self:TextDataset)->None:
     "Raise `AttributeError`: series have variables"
     raise AttributeError("texts have no variables: a model of texts takes dls.vocab_size and dls.c")
 
-# %% ../../nbs/39_data.text.ipynb #c44c87ba
+# %% ../../nbs/39_data.text.ipynb #7373ffd1
 @patch(as_prop=True)
 def kind(self:TextDataset)->dict: # by name
     "What the datasets of all splits must have in common"
@@ -263,11 +264,11 @@ def decode(self:TextDataset,
     ids, *rest = super(TextDataset, self).decode(o)
     return TitledStr(self.encoder.decode(ids)), *rest
 
-# %% ../../nbs/39_data.text.ipynb #2bc94aa4
+# %% ../../nbs/39_data.text.ipynb #bb88bf06
 def _show_table(samples, **columns):
-    "Display texts beside other columns"
+    "Display texts beside other columns; print them outside of IPython, which has a `display`"
     df = pd.DataFrame(dict(text=[str(o[0]) for o in samples], **columns))
-    with pd.option_context('display.max_colwidth', None): display_df(df)
+    with pd.option_context('display.max_colwidth', None): getattr(builtins, 'display', print)(df)
 
 def _cut(text, n): return text if len(text) <= n else text[:n] + '…'
 
@@ -283,7 +284,7 @@ def show_results(x:TokenIds, y, samples, outs, ctxs=None, max_n=9, trunc_at=150,
     samples = [(_cut(o[0], trunc_at), target_text(o[-1]), target_text(p[0])) for o,p in zip(samples[:max_n], outs)]
     _show_table(samples, label=[o[1] for o in samples], prediction=[o[2] for o in samples])
 
-# %% ../../nbs/39_data.text.ipynb #5f5c2707
+# %% ../../nbs/39_data.text.ipynb #cc213de0
 class TextDataLoaders(DataLoaders):
     """Loaders of token ids `[bs, sl]` and lengths `[bs]`, both int64, and targets; `vocab_size`, `padding_idx` and `c` are the arguments of
     a model, `vocab` holds the labels"""
@@ -343,11 +344,12 @@ class TextDataLoaders(DataLoaders):
         that is empty, broken, or in another encoding, and what `from_df` raises"""
         return cls.from_df(_read_csv(fname, text_col, label_col, encoding, delimiter), text_col, label_col, **kwargs)
 
-# %% ../../nbs/39_data.text.ipynb #f8607daf
+# %% ../../nbs/39_data.text.ipynb #25be307e
 def _check_data(texts, y):
     "Texts and labels; raises `TypeError` or `ValueError` unless there is one label or target per text"
     texts = _check_texts(texts)
     if len(texts) != len(y): raise ValueError(f"got {len(texts)} texts and {len(y)} labels or targets: expected one per text")
+    if isinstance(y, (list, tuple)) and any(isinstance(o, str) for o in y): y = np.array(y, object)    # numpy would turn NaN into 'nan'
     return texts, check_y(y, len(texts))
 
 def _check_classes(targets):
@@ -360,7 +362,7 @@ def _trained(tokenizer, texts):
     if tokenizer is None: return train_tokenizer(texts)
     return tokenizer(texts) if callable(tokenizer) else tokenizer
 
-# %% ../../nbs/39_data.text.ipynb #cb61dafa
+# %% ../../nbs/39_data.text.ipynb #65395fa3
 @patch(cls_method=True)
 def from_dsets(cls:TextDataLoaders,
     *ds, # a `TextDataset` for each split, training first
@@ -379,7 +381,7 @@ def from_dsets(cls:TextDataLoaders,
     loaders = split_loaders(ds, bs, val_bs, (), weights, drop_last, by_length, num_workers)
     return cls(*loaders, path=path, device=ifnone(device, default_device()))
 
-# %% ../../nbs/39_data.text.ipynb #df9efb16
+# %% ../../nbs/39_data.text.ipynb #8ddbfadb
 @patch(cls_method=True)
 def from_dblock(cls:TextDataLoaders,
     *args, # any
@@ -402,7 +404,7 @@ def test_dl(self:TextDataLoaders,
     test_items, y = (_check_texts(test_items), None) if y is None else _check_data(test_items, y)
     return self.valid.new(self.valid_ds.new(test_items, y), **kwargs)
 
-# %% ../../nbs/39_data.text.ipynb #a624e3ff
+# %% ../../nbs/39_data.text.ipynb #d00f0f86
 def _read_csv(fname, text_col, label_col, encoding, delimiter):
     "The file as a data frame, with empty labels missing; raises `ValueError` naming the place of what cannot be read"
     labels, cure = [label_col] if isinstance(label_col, str) else label_col, f"put texts that contain {delimiter!r} in quotes"
@@ -423,7 +425,7 @@ def _bad_bytes(fname, encoding, error):
     line = data.count(b'\n', 0, error.start) + 1
     return f"{fname}, line {line}: byte {error.start} is not {encoding} ({error.reason}); pass its encoding, such as encoding='latin-1'"
 
-# %% ../../nbs/39_data.text.ipynb #f09ee405
+# %% ../../nbs/39_data.text.ipynb #e941a872
 _files = 'model.safetensors', 'tokenizer.json', 'config.json'
 
 def save_text_learner(
@@ -435,8 +437,7 @@ def save_text_learner(
     ds, folder = learn.dls.train_ds, Path(folder).resolve()
     if not isinstance(ds, TextDataset) or not ds.vocab or ds.d is not None:
         raise TypeError("expected a Learner with TextDataLoaders and one label per text: use learn.export for others")
-    others = [o.name for o in folder.iterdir() if o.name not in _files] if folder.exists() else []
-    if others: raise ValueError(f"{folder} has other files, such as {others[0]}: pass a folder of its own")
+    _check_folder(folder)
     with _replacing(folder) as new:
         _safetensors().save_model(learn.model, new/_files[0])
         ds.tokenizer.save(str(new/_files[1]))
@@ -444,7 +445,14 @@ def save_text_learner(
         (new/_files[2]).write_text(json.dumps(config, indent=1, ensure_ascii=False), encoding='utf-8')
     return folder
 
-# %% ../../nbs/39_data.text.ipynb #1822e0fd
+# %% ../../nbs/39_data.text.ipynb #ba8c4c6c
+def _check_folder(folder):
+    "Raise `ValueError` unless `folder` is new, or has no files but those of a learner"
+    if not folder.exists(): return
+    if not folder.is_dir(): raise ValueError(f"{folder} is a file: expected a folder")
+    others = sorted(o.name for o in folder.iterdir() if o.name not in _files)
+    if others: raise ValueError(f"{folder} has other files, such as {others[0]}: pass a folder of its own, which is replaced as a whole")
+
 def _safetensors():
     "The module `safetensors.torch`; raises `ImportError` with the command that installs it"
     try: import safetensors.torch
@@ -459,14 +467,14 @@ def _replacing(folder):
     try:
         yield new
         if folder.exists(): os.rename(folder, old)
-        try: os.rename(new, folder)
-        except OSError:
-            if old.exists(): os.rename(old, folder)
-            raise
-    finally:
-        for o in (new, old): shutil.rmtree(o, ignore_errors=True)
+        os.rename(new, folder)
+    except BaseException:                                        # an interrupt too
+        if old.exists() and not folder.exists(): os.rename(old, folder)
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+    if old.exists(): shutil.rmtree(old)
 
-# %% ../../nbs/39_data.text.ipynb #fc83b1bf
+# %% ../../nbs/39_data.text.ipynb #e20e931d
 def load_text_learner(
     folder, # written by `save_text_learner`
     model:nn.Module, # as in training; its weights are replaced
@@ -483,11 +491,12 @@ def load_text_learner(
     dls = TextDataLoaders.from_dsets(ds, ds, device=device).new_empty()
     return Learner(dls, model, **kwargs)
 
-# %% ../../nbs/39_data.text.ipynb #bd59355a
+# %% ../../nbs/39_data.text.ipynb #48297cf6
 def _saved_dataset(tokenizer, config):
     "A dataset of one text, with tokenizer and labels of these files; raises `ValueError` if one is damaged or they do not fit"
     try:
         saved = json.loads(config.read_text(encoding='utf-8'))
+        if saved['format'] != 1: raise ValueError(f"format {saved['format']} is unknown to this version of tsai_rnnattn")
         vocab_size, padding_idx, labels = (saved[k] for k in ('vocab_size', 'padding_idx', 'labels'))
         targets = make_targets(np.array(labels))
     except (ValueError, KeyError, TypeError) as e: raise ValueError(f"{config} is damaged: {type(e).__name__}: {e}") from e
