@@ -35,11 +35,13 @@ matplotlib.use('agg')
 
 WORDS = dict(Business='oil stocks profits exports bank shares'.split(), Sports='tennis final coach olympic goal'.split(),
              World='election minister border treaty'.split())
+FILL = ['the', 'new', 'week', 'of']
 
 def corpus(n=130, seed=0):
     rng = np.random.default_rng(seed)
     y = rng.choice(list(WORDS), n, p=[.5, .3, .2])
-    return [' '.join([*rng.choice(WORDS[o], rng.integers(1, 4)), *rng.choice(['the', 'new', 'week', 'of'], rng.integers(0, 5))]) for o in y], y
+    def text(label): return ' '.join([*rng.choice(WORDS[label], rng.integers(1, 4)), *rng.choice(FILL, rng.integers(0, 5))])
+    return [text(o) for o in y], y
 
 TEXTS, Y = corpus()
 SPLITS = np.arange(97), np.arange(97, 130)
@@ -72,8 +74,8 @@ def cleaned_as_in_document_001(text, stop_words=()):
     return re.sub(' +', ' ', re.sub('[^A-Za-z0-9]+', ' ', text)).strip()
 
 STOP_WORDS = sorted(ENGLISH_STOP_WORDS, key=len, reverse=True)
-RAW = ["Great week for the NYSE!", "Stocks fall (Reuters)", "U.S.-based   firms<b>don't</b> wait; 3.5% = up?", "((a)b)c", "", "  ", "(", "The",
-       "Zürich, Köln\tand\nParis", "E=mc2 &amp; co", "AT&T's 39 cents"]
+RAW = ["Great week for the NYSE!", "Stocks fall (Reuters)", "U.S.-based   firms<b>don't</b> wait; 3.5% = up?", "((a)b)c", "", "  ", "(",
+       "The", "Zürich, Köln\tand\nParis", "E=mc2 &amp; co", "AT&T's 39 cents"]
 
 @pytest.mark.parametrize('stop_words', ((), STOP_WORDS), ids=('all words', 'stop words'))
 def test_cleaning_is_that_of_document_001(stop_words):
@@ -192,17 +194,17 @@ def test_ragged_tokens_are_padded_like_a_loop(ids, data):
 @pytest.mark.parametrize('kw', (dict(), dict(by_length=True), dict(num_workers=2), dict(val_bs=5)), ids=str)
 def test_each_epoch_has_every_text_once_with_its_label(kw):
     texts = [' '.join(['a'] * (i % 7) + [f'w{i}']) for i in range(50)]
-    dls = TextDataLoaders.from_lists(texts, np.arange(50) % 3, (range(37), range(37, 50)), bs=8, tokenizer=train_tokenizer(texts, min_freq=1), **kw)
-    for dl,rows in zip(dls.loaders, (range(37), range(37, 50))):
+    splits, tokenizer = (range(37), range(37, 50)), train_tokenizer(texts, min_freq=1)
+    dls = TextDataLoaders.from_lists(texts, np.arange(50) % 3, splits, bs=8, tokenizer=tokenizer, **kw)
+    for dl,rows in zip(dls.loaders, splits):
         seen = [(dls.tokenizer.id_to_token(ids[n - 1].item()), n.item(), t.item()) for b in dl for ids,n,t in zip(*b)]
         assert sorted(seen) == sorted((f'w{i}', i % 7 + 1, i % 3) for i in rows)
         if dl is dls.valid: assert [o[0] for o in seen] == [f'w{i}' for i in rows]
 
 def test_only_training_texts_train_the_tokenizer():
     texts = ['oil up oil up', 'gold up'] * 5 + ['tin tin tin oil'] * 4
-    dls = TextDataLoaders.from_lists(texts, list('abababababcdcd'), (range(10), range(10)) and (range(10), [10, 12]) and
-                                     (list(range(10)) + [10, 11], [12, 13]), tokenizer=partial(train_tokenizer, min_freq=9))
-    assert dls.tokenizer.get_vocab().keys() == {'[PAD]', '[UNK]', 'oil', 'up'}
+    dls = TextDataLoaders.from_lists(texts, list('ab' * 7), (range(12), [12, 13]), tokenizer=partial(train_tokenizer, min_freq=9))
+    assert dls.tokenizer.get_vocab().keys() == {'[PAD]', '[UNK]', 'oil', 'up'}       # all texts have 'tin' 12 times
 
 def test_the_same_seed_gives_the_same_loaders():
     def first(): set_seed(5); return loaders(splits=None, seed=3, by_length=True).one_batch()
@@ -235,13 +237,13 @@ def test_sampling_weights_and_class_weights():
     np.testing.assert_allclose(dls.loss_func.func.weight, 97 / (3 * counts), rtol=1e-6)
 
 def test_numbers_and_several_labels():
-    lengths = np.array([len(o.split()) for o in TEXTS])
-    dls = loaders(y=lengths.astype(float), standardize_y=True)
+    share = np.array([np.mean([w in FILL for w in o.split()]) for o in TEXTS])
+    dls = loaders(y=100 + share, standardize_y=True)
     assert (dls.vocab, dls.c) == (None, 1)
     learn = quiet_fit(learner(dls), 30, 0.1)
-    with learn.no_bar(): assert learn.validate()[0] < .9
-    assert predictions(learn, TEXTS[:3])[0].shape == (3, 1)
-    flags = np.stack([['oil' in o.split() for o in TEXTS], lengths > 3], 1)
+    with learn.no_bar(): assert learn.validate()[0] < .1
+    np.testing.assert_allclose(predictions(learn, TEXTS[:3])[0][:, 0], 100 + share[:3], atol=.2)
+    flags = np.stack([['oil' in o.split() for o in TEXTS], share > .3], 1)
     dls = loaders(y=flags)
     assert dls.c == 2 and quiet_fit(learner(dls)).recorder.losses[-1].isfinite()
 
@@ -249,8 +251,8 @@ def test_what_a_model_needs():
     dls = loaders()
     assert (dls.padding_idx, dls.c, list(dls.vocab), dls.n_inp) == (0, 3, list(WORDS), 2)
     assert dls.vocab_size == dls.tokenizer.get_vocab_size() and dls.len == max(len(o.split()) for o in TEXTS)
-    with pytest.raises(AttributeError, match='dls.vocab_size'): dls.vars
-    assert dls.train_ds.chunks and repr(dls.train_ds).startswith('TextDataset: 97 texts')
+    with pytest.raises(AttributeError, match='dls.vocab_size'): getattr(dls, 'vars')  # noqa: B009
+    assert repr(dls.train_ds).startswith('TextDataset: 97 texts')
 
 # frames and files
 
@@ -258,7 +260,8 @@ def test_frames_and_files_give_the_batches_of_lists(tmp_path):
     df = pd.DataFrame(dict(title=TEXTS, topic=Y), index=np.arange(130)[::-1])
     df.to_csv(tmp_path/'a.csv', index=False)
     df.to_csv(tmp_path/'b.csv', index=False, sep='\t', encoding='utf-16')
-    made = (TextDataLoaders.from_df(df, 'title', 'topic', splits=SPLITS), TextDataLoaders.from_csv(tmp_path/'a.csv', 'title', 'topic', splits=SPLITS),
+    made = (TextDataLoaders.from_df(df, 'title', 'topic', splits=SPLITS),
+            TextDataLoaders.from_csv(tmp_path/'a.csv', 'title', 'topic', splits=SPLITS),
             TextDataLoaders.from_csv(tmp_path/'b.csv', 'title', 'topic', 'utf-16', '\t', splits=SPLITS),
             loaders(texts=np.array(TEXTS), y=Y.tolist(), bs=64), loaders(texts=df.title, y=df.topic, bs=64))
     for dls in made: torch.testing.assert_close(dls.valid.one_batch(), loaders(bs=64).valid.one_batch())
@@ -272,7 +275,8 @@ def test_words_that_pandas_reads_as_missing(tmp_path):
 def test_label_columns_of_other_kinds(tmp_path):
     df = pd.DataFrame(dict(text=TEXTS, a=Y == 'World', b=Y == 'Sports', n=np.arange(130) % 5, z=np.arange(130) / 130))
     df.to_csv(tmp_path/'a.csv', index=False)
-    for label_col,c,vocab in ((['a', 'b'], 2, [0, 1]), ('n', 5, [0, 1, 2, 3, 4]), ('z', 1, None), (['n', 'z'], 2, None), ('a', 2, [False, True])):
+    for label_col,c,vocab in ((['a', 'b'], 2, [0, 1]), ('n', 5, [0, 1, 2, 3, 4]), ('z', 1, None), (['n', 'z'], 2, None),
+                              ('a', 2, [False, True])):
         for dls in (TextDataLoaders.from_df(df, label_col=label_col), TextDataLoaders.from_csv(tmp_path/'a.csv', label_col=label_col)):
             assert (dls.c, dls.vocab) == (c, vocab)
 
@@ -280,7 +284,6 @@ BAD_FILES = {
     'empty': (b'', ValueError, 'is empty: expected a header'),
     'a header alone': (b'text,label\n', ValueError, 'has no rows'),
     'a missing column': (b'txt,label\nx,a\n', ValueError, r"no columns \['text'\]: it has \['txt', 'label'\]. Did you mean 'txt'\?"),
-    'a column twice': (b'text,label,text\nx,a,y\n', ValueError, None),
     'invalid UTF-8': (b'text,label\nx,a\nx\xff,b\n', ValueError, r'line 3: byte 16 is not utf-8 \(invalid start byte\); pass its encoding'),
     'invalid UTF-8 far inside': (b'text,label\n' + b'word,a\n' * 50_000 + b'caf\xe9,b\n', ValueError, 'line 50002: byte'),
     'an open quote': (b'text,label\n"x,a\ny,b\n', ValueError, 'EOF inside string'),
@@ -295,7 +298,6 @@ BAD_FILES = {
 def test_files_that_are_refused(name, tmp_path):
     data, error, says = BAD_FILES[name]
     (tmp_path/'a.csv').write_bytes(data)
-    if name == 'a column twice': data, says = None, 'all texts|only one sample|text'
     with pytest.raises(error, match=says): TextDataLoaders.from_csv(tmp_path/'a.csv')
 
 def test_a_missing_file(tmp_path):
@@ -335,16 +337,16 @@ def test_data_that_is_refused(name):
     make, error, says = BAD_DATA[name]
     with pytest.raises(error, match=says): loaders(**make())
 
-@pytest.mark.parametrize('kw,says', ((dict(num_tokens=2), 'at least 3'), (dict(num_tokens=0), 'num_tokens=0'), (dict(min_freq=1.5), 'min_freq=1.5'),
-                                     (dict(max_len=0), 'max_len=0')))
+@pytest.mark.parametrize('kw,says', ((dict(num_tokens=2), 'at least 3'), (dict(num_tokens=0), 'num_tokens=0'),
+                                     (dict(min_freq=1.5), 'min_freq=1.5'), (dict(max_len=0), 'max_len=0')))
 def test_sizes_of_a_tokenizer(kw, says):
     with pytest.raises(ValueError, match=says): train_tokenizer(TEXTS, **kw)
 
 def test_misspelled_arguments_of_each_factory(tmp_path):
     df = pd.DataFrame(dict(text=TEXTS, label=Y))
     df.to_csv(tmp_path/'a.csv', index=False)
-    for make in (lambda **kw: TextDataLoaders.from_df(df, **kw), lambda **kw: TextDataLoaders.from_csv(tmp_path/'a.csv', **kw), loaders().test_dl):
-        with pytest.raises(TypeError, match='batch_sz'): make(batch_sz=4) if make.__name__ != 'test_dl' else make(TEXTS, batch_sz=4)
+    for make,data in ((TextDataLoaders.from_df, df), (TextDataLoaders.from_csv, tmp_path/'a.csv'), (loaders().test_dl, TEXTS)):
+        with pytest.raises(TypeError, match='batch_sz'): make(data, batch_sz=4)
     with pytest.raises(TypeError, match='not made from a DataBlock'): TextDataLoaders.from_dblock(None, None)
 
 def test_datasets_of_your_own():
@@ -353,7 +355,8 @@ def test_datasets_of_your_own():
     torch.testing.assert_close(dls.valid.one_batch(), loaders().valid.one_batch())
     series = TSDataLoaders.from_numpy(np.ones((10, 2, 5)), np.arange(10) % 2).train_ds
     with pytest.raises(TypeError, match='got TSDataset: for texts'): TextDataLoaders.from_dsets(ds, series)
-    other = TextDataset(TextEncoder(train_tokenizer(TEXTS, 5))(TEXTS), Y, targets=ds.targets, encoder=TextEncoder(train_tokenizer(TEXTS, 5)))
+    encoder = TextEncoder(train_tokenizer(TEXTS, 5))
+    other = TextDataset(encoder(TEXTS), Y, targets=ds.targets, encoder=encoder)
     with pytest.raises(ValueError, match='datasets of different kind'): TextDataLoaders.from_dsets(ds, other)
     with pytest.raises(ValueError, match='expected one for training'): TextDataLoaders.from_dsets(ds)
 
@@ -372,13 +375,13 @@ def test_learns_and_predicts(trained):
     assert trained.recorder.values[-1][-1] > .9
     with trained.no_bar(): label, index, probs = trained.predict('The final tennis tournament starts next week.')
     assert label == 'Sports' == trained.dls.vocab[index] and probs.argmax() == index
-    assert probs.sum().item() == pytest.approx(1) and (predictions(trained, ['Tennis!'])[2] == ['Sports']).all()
+    assert probs.sum().item() == pytest.approx(1) and predictions(trained, ['Tennis!'])[2].tolist() == ['Sports']
 
 def test_predictions_of_odd_texts(trained):
     texts = ['', '(Reuters)', '!?', 'zzz', 'oil', '[PAD]', 'zzz ' * 999]
     probs, none, labels = predictions(trained, texts)
     assert none is None and probs.shape == (7, 3) and np.isfinite(probs).all()
-    for i in (1, 2, 3, 5): np.testing.assert_array_equal(probs[i], probs[0])      # one unknown token
+    for i in (1, 2, 3, 5): np.testing.assert_allclose(probs[i], probs[0], atol=1e-6)  # one unknown token
     with trained.no_bar():
         for text,p in zip(texts, probs): np.testing.assert_allclose(trained.predict(text)[2], p, atol=1e-6)
     got, truth, _ = trained.get_X_preds(TEXTS, Y, bs=7)
@@ -387,7 +390,8 @@ def test_predictions_of_odd_texts(trained):
 
 @pytest.mark.parametrize('call,error,says', (
     (lambda learn: learn.predict(None), TypeError, 'text 0 is None'), (lambda learn: learn.predict(['oil']), TypeError, 'text 0 is'),
-    (lambda learn: learn.get_X_preds('oil'), TypeError, r'pass \[text\]'), (lambda learn: learn.get_X_preds([]), ValueError, 'at least one text'),
+    (lambda learn: learn.get_X_preds('oil'), TypeError, r'pass \[text\]'),
+    (lambda learn: learn.get_X_preds([]), ValueError, 'at least one text'),
     (lambda learn: learn.get_X_preds(['oil'], ['Weather']), ValueError, "'Weather'"),
     (lambda learn: learn.get_X_preds(['oil'], ['World'] * 2), ValueError, '1 texts and 2 labels'),
     (lambda learn: learn.get_X_preds(['oil'], lengths=[1]), TypeError, 'lengths')))
@@ -398,7 +402,8 @@ def test_metrics_callbacks_and_interpretation():
     metrics = [accuracy, Precision(average='weighted'), Recall(average='weighted'), F1Score(average='weighted'),
                *(F1Score(average='macro', labels=[i]) for i in range(3))]
     dls = loaders(class_weight='balanced')
-    learn = learner(dls, metrics=metrics, cbs=[EarlyStoppingCallback(patience=2, min_delta=10.), ReduceLROnPlateau(patience=1, min_delta=10.)])
+    cbs = [EarlyStoppingCallback(patience=2, min_delta=10.), ReduceLROnPlateau(patience=1, min_delta=10.)]
+    learn = learner(dls, metrics=metrics, cbs=cbs)
     with learn.no_bar(), learn.no_logging(): learn.fit(9, 0.02)
     assert len(learn.recorder.values) == 3 and learn.opt.hypers[-1]['lr'] < 0.02      # stopped early, after a smaller step
     with learn.no_bar():
@@ -454,10 +459,10 @@ def saved(trained, tmp_path): return save_text_learner(trained, tmp_path/'news')
 def test_a_folder_predicts_alike(trained, saved):
     assert names(saved) == FILES and names(saved.parent) == {'news'}
     learn = load_text_learner(saved, fresh(trained.dls), metrics=accuracy)
-    np.testing.assert_array_equal(predictions(learn, [*TEXTS, *RAW])[0], predictions(trained, [*TEXTS, *RAW])[0])
+    np.testing.assert_allclose(predictions(learn, [*TEXTS, *RAW])[0], predictions(trained, [*TEXTS, *RAW])[0], atol=1e-6)
     with learn.no_bar(), trained.no_bar():
         assert learn.predict('Tennis final')[0] == 'Sports'
-        torch.testing.assert_close(learn.predict('Tennis final'), trained.predict('Tennis final'))
+        torch.testing.assert_close(learn.predict('Tennis final')[1:], trained.predict('Tennis final')[1:])
         np.testing.assert_allclose(learn.validate(dl=learn.dls.test_dl(TEXTS[97:], Y[97:])), trained.validate(), atol=1e-6)
     assert (learn.dls.vocab, learn.dls.padding_idx, len(learn.dls.train_ds)) == (trained.dls.vocab, 0, 0)
     assert names(save_text_learner(learn, saved.parent/'again')) == FILES
@@ -482,12 +487,13 @@ class Tied(MeanOfWords):
 def test_weights_that_are_shared(tmp_path):
     learn = Learner(dls := loaders(), Tied(dls.vocab_size, dls.c))
     loaded = load_text_learner(save_text_learner(learn, tmp_path/'a'), Tied(dls.vocab_size, dls.c))
-    np.testing.assert_array_equal(predictions(loaded, TEXTS)[0], predictions(learn, TEXTS)[0])
+    np.testing.assert_allclose(predictions(loaded, TEXTS)[0], predictions(learn, TEXTS)[0], atol=1e-6)
 
 def test_a_folder_is_replaced_as_a_whole(trained, saved):
     other = learner()
     assert save_text_learner(other, saved) == saved and names(saved.parent) == {'news'}
-    np.testing.assert_array_equal(predictions(load_text_learner(saved, fresh(other.dls)), TEXTS)[0], predictions(other, TEXTS)[0])
+    got = predictions(load_text_learner(saved, fresh(other.dls)), TEXTS)[0]
+    np.testing.assert_allclose(got, predictions(other, TEXTS)[0], atol=1e-6)
 
 @pytest.mark.parametrize('fail', ('tokenizer', 'first rename', 'second rename', 'interrupt'))
 def test_a_failure_leaves_the_folder_as_it_was(fail, trained, saved, monkeypatch):
@@ -533,7 +539,8 @@ DAMAGES = {
     'cut config': (lambda s: damage(s, 'config.json', lambda b: b[:-5]), ValueError, 'config.json is damaged'),
     'config of another kind': (lambda s: damage(s, 'config.json', lambda b: b'[]'), ValueError, 'config.json is damaged'),
     'config without labels': (lambda s: damage(s, 'config.json', lambda b: b'{"format": 1, "vocab_size": 5}'), ValueError, 'padding_idx'),
-    'config of a later version': (lambda s: damage(s, 'config.json', lambda b: b.replace(b'"format": 1', b'"format": 2')), ValueError, 'format 2'),
+    'config of a later version': (lambda s: damage(s, 'config.json', lambda b: b.replace(b'"format": 1', b'"format": 2')), ValueError,
+                                  'format 2 is unknown'),
     'config that is not UTF-8': (lambda s: damage(s, 'config.json', lambda b: b'\xff'), ValueError, 'config.json is damaged'),
     'tokenizer of another folder': (lambda s: train_tokenizer(TEXTS, 5).save(str(s/'tokenizer.json')), ValueError, 'not of one folder'),
 }
@@ -547,7 +554,8 @@ def test_folders_that_are_damaged(name, trained, saved):
 @pytest.mark.parametrize('make', (lambda dls: MeanOfWords(dls.vocab_size + 1, dls.c), lambda dls: MeanOfWords(dls.vocab_size, 4),
                                   lambda dls: fresh(dls, d_model=5), lambda dls: nn.Linear(3, 2), lambda dls: nn.Sequential(fresh(dls))))
 def test_a_model_that_does_not_fit(make, trained, saved):
-    with pytest.raises(ValueError, match='the model does not fit .*with 17 tokens and 3 classes'): load_text_learner(saved, make(trained.dls))
+    with pytest.raises(ValueError, match='the model does not fit .*with 21 tokens and 3 classes'):
+        load_text_learner(saved, make(trained.dls))
 
 # 10,000 titles of news in a directory of $TSAI_RNNATTN_DATA
 

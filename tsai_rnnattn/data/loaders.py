@@ -285,7 +285,7 @@ def from_dsets(cls:TSDataLoaders,
     loaders = split_loaders(ds, bs, val_bs, tfms, weights, drop_last, by_length, num_workers)
     return cls(*loaders, path=path, device=ifnone(device, default_device()))
 
-# %% ../../nbs/38_data.loaders.ipynb #785f97a3
+# %% ../../nbs/38_data.loaders.ipynb #f6c692de
 def split_loaders(
     ds, # a `TSDataset` for each split, training first
     bs:int=64, # series in a batch
@@ -385,7 +385,7 @@ def draw_splits(
         rows, others = rows[train], [L(rows[other].tolist()), *others]
     return L(rows.tolist()), *others
 
-# %% ../../nbs/38_data.loaders.ipynb #8542d9a2
+# %% ../../nbs/38_data.loaders.ipynb #4d2c750f
 def _draw_one(y, n_valid, seed):
     "Rows for training, and `n_valid` other rows; stratified for labels `[n]`"
     if y.ndim > 1 or y.dtype.kind == 'f': return TrainTestSplitter(n_valid, random_state=seed)(y)
@@ -402,7 +402,7 @@ def _valid_sizes(labels, counts, n_valid):
     "How many samples of each class are for validation: its share, but at least one, and not all; raises `ValueError` if that is impossible"
     n = counts.sum()
     if counts.min() < 2:
-        raise ValueError(f"class {labels[counts.argmin()].item()!r} has only one sample, which cannot be in training and in validation: "
+        raise ValueError(f"class {labels.tolist()[counts.argmin()]!r} has only one sample, which cannot be in training and in validation: "
                          "remove it, or pass splits")
     if min(n_valid, n - n_valid) < len(labels):
         raise ValueError(f"{n} samples leave {n_valid} for validation, too few for {len(labels)} classes: pass splits, or change "

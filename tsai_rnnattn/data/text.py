@@ -6,7 +6,7 @@
 __all__ = ['text_normalizer', 'train_tokenizer', 'RaggedTokens', 'TextEncoder', 'TokenIds', 'TextDataset', 'TextDataLoaders',
            'save_text_learner', 'load_text_learner']
 
-# %% ../../nbs/39_data.text.ipynb #6d7c9c2d
+# %% ../../nbs/39_data.text.ipynb #434949c4
 import builtins
 import json
 import os
@@ -38,14 +38,14 @@ from .targets import make_targets, target_text
 
 if TYPE_CHECKING: import tokenizers
 
-# %% ../../nbs/39_data.text.ipynb #eb255d35
+# %% ../../nbs/39_data.text.ipynb #12e5a4f6
 def _tokenizers():
     "The package `tokenizers`; raises `ImportError` with the command that installs it"
     try: import tokenizers
     except ImportError as e: raise ImportError("texts require the package tokenizers: pip install 'tsai_rnnattn[text]'") from e
     return tokenizers
 
-# %% ../../nbs/39_data.text.ipynb #989577ce
+# %% ../../nbs/39_data.text.ipynb #db85ea51
 def text_normalizer(
     stop_words=(), # words to remove, such as scikit-learn's `ENGLISH_STOP_WORDS`
     keep:str='A-Za-z0-9', # characters to keep, as in the brackets of a regular expression; the others become spaces
@@ -57,7 +57,7 @@ def text_normalizer(
     removed = [of.Replace(Regex(o), '') for o in ([rf'\b(?:{words})\b\s*'] if words else []) + [r'\([^)]*\)']]
     return of.Sequence([of.Lowercase(), *removed, of.Replace(Regex(f'[^{keep}]+'), ' '), of.Strip()])
 
-# %% ../../nbs/39_data.text.ipynb #95fbb4fc
+# %% ../../nbs/39_data.text.ipynb #132c9afc
 def _check_texts(
     texts:Iterable, # list, array or column of strings
 )->list: # of strings
@@ -72,7 +72,7 @@ def _check_texts(
         except UnicodeEncodeError as e: raise ValueError(f"text {i} is not valid Unicode: {e}; remove or fix such texts") from e
     return texts
 
-# %% ../../nbs/39_data.text.ipynb #ca7a335d
+# %% ../../nbs/39_data.text.ipynb #ff464e62
 def train_tokenizer(
     texts, # texts of the training split
     num_tokens:int|None=None, # size of the vocabulary, with padding and the unknown token; None: no limit
@@ -90,7 +90,7 @@ def train_tokenizer(
     if max_len is not None: tokenizer.enable_truncation(max_len)
     return tokenizer
 
-# %% ../../nbs/39_data.text.ipynb #fe879c66
+# %% ../../nbs/39_data.text.ipynb #c4f7b136
 def _splitter(char_level, normalizer):
     "A tokenizer without vocabulary that cleans texts and splits them into words or characters"
     tk = _tokenizers()
@@ -101,7 +101,7 @@ def _splitter(char_level, normalizer):
     if char_level: tokenizer.decoder = tk.decoders.Fuse()        # no spaces between characters
     return tokenizer
 
-# %% ../../nbs/39_data.text.ipynb #22b0e820
+# %% ../../nbs/39_data.text.ipynb #87ea232a
 def _count_tokens(tokenizer, texts, num_tokens, min_freq):
     "Give `tokenizer` a vocabulary of the most frequent tokens; raises `ValueError` if none is left"
     tk = _tokenizers()
@@ -115,7 +115,7 @@ def _count_tokens(tokenizer, texts, num_tokens, min_freq):
     tokens = '[PAD]', '[UNK]', *sorted(ids.keys() - {'[PAD]', '[UNK]'}, key=ids.get)
     tokenizer.model = tk.models.WordLevel({o: i for i,o in enumerate(tokens)}, unk_token='[UNK]')
 
-# %% ../../nbs/39_data.text.ipynb #6369905f
+# %% ../../nbs/39_data.text.ipynb #d73eed0f
 class RaggedTokens:
     "Token ids of texts; `X[rows]` is an int64 array of these texts, padded at their ends with `padding_idx`"
     def __init__(self,
@@ -137,7 +137,7 @@ class RaggedTokens:
         X[real] = self.ids[(self.starts[rows][:, None] + steps)[real]]
         return X
 
-# %% ../../nbs/39_data.text.ipynb #27ada1ca
+# %% ../../nbs/39_data.text.ipynb #331b93a1
 class TextEncoder:
     "Texts as token ids; raises `ValueError` for a tokenizer without a padding token, `TypeError` for other objects"
     def __init__(self,
@@ -158,7 +158,7 @@ class TextEncoder:
         ids = [o.ids for o in self._encoder.encode_batch_fast(_check_texts(texts))]
         return RaggedTokens([o or self._unknown(i) for i,o in enumerate(ids)], self.padding_idx)
 
-# %% ../../nbs/39_data.text.ipynb #133665f2
+# %% ../../nbs/39_data.text.ipynb #da074d08
 @patch
 def _unknown(self:TextEncoder, i):
     "The ids of text `i`, which has no tokens; raises `ValueError` if the tokenizer has no unknown token"
@@ -172,7 +172,7 @@ def decode(self:TextEncoder,
     "The text of these ids, after cleaning, with the names of special tokens"
     return self.tokenizer.decode([int(i) for i in ids], skip_special_tokens=False)
 
-# %% ../../nbs/39_data.text.ipynb #10ea0a61
+# %% ../../nbs/39_data.text.ipynb #9792dcc0
 _pad_tokens = '[PAD]', '<pad>', '<PAD>', '<|pad|>', '<|padding|>'
 
 def _padding_idx(tokenizer):
@@ -189,7 +189,7 @@ def _unk_idx(tokenizer):
     model = json.loads(tokenizer.to_str())['model']              # models name it in two ways
     return tokenizer.token_to_id(model['unk_token']) if model.get('unk_token') else model.get('unk_id')
 
-# %% ../../nbs/39_data.text.ipynb #a74d97f7
+# %% ../../nbs/39_data.text.ipynb #53bdac47
 class TokenIds(TensorBase): "Token ids `[sl]` of a text, or a batch of them `[bs, sl]`"
 
 class TextDataset(TSDataset):
@@ -207,7 +207,7 @@ class TextDataset(TSDataset):
 
     def __repr__(self): return f'TextDataset: {len(self)} texts, vocab_size={self.vocab_size}, {self.targets}'
 
-# %% ../../nbs/39_data.text.ipynb #b5539eac
+# %% ../../nbs/39_data.text.ipynb #7701b3e4
 @patch(as_prop=True)
 def tokenizer(self:TextDataset)->'tokenizers.Tokenizer': # of the package `tokenizers`
     "The tokenizer, with the cleaning"
@@ -228,7 +228,7 @@ def vars(self:TextDataset)->None:
     "Raise `AttributeError`: series have variables"
     raise AttributeError("texts have no variables: a model of texts takes dls.vocab_size and dls.c")
 
-# %% ../../nbs/39_data.text.ipynb #7373ffd1
+# %% ../../nbs/39_data.text.ipynb #a478e053
 @patch(as_prop=True)
 def kind(self:TextDataset)->dict: # by name
     "What the datasets of all splits must have in common"
@@ -248,12 +248,19 @@ def new(self:TextDataset,
     y=None, # labels or targets [n, ...]; None: unknown
 )->TextDataset: # of all texts
     "A dataset of other texts with the same tokenizer and targets"
-    return type(self)(self.encoder(texts), y, None, self.targets, self.encoder)
+    return self._with(self.encoder(texts), y)
 
 @patch
 def new_empty(self:TextDataset)->TextDataset: # no texts
     "A dataset without texts, for an exported learner: it keeps what models and predictions need"
-    return type(self)(RaggedTokens([], self.padding_idx), None, None, self.targets, self.encoder)
+    return self._with(RaggedTokens([], self.padding_idx))
+
+@patch
+def _with(self:TextDataset, X, y=None):
+    "A dataset of other ids"
+    ds = type(self)(X, y, None, self.targets, self.encoder)
+    ds.sl = max(self.len, ds.len)
+    return ds
 
 @patch
 def decode(self:TextDataset,
@@ -264,7 +271,7 @@ def decode(self:TextDataset,
     ids, *rest = super(TextDataset, self).decode(o)
     return TitledStr(self.encoder.decode(ids)), *rest
 
-# %% ../../nbs/39_data.text.ipynb #bb88bf06
+# %% ../../nbs/39_data.text.ipynb #359a1b41
 def _show_table(samples, **columns):
     "Display texts beside other columns; print them outside of IPython, which has a `display`"
     df = pd.DataFrame(dict(text=[str(o[0]) for o in samples], **columns))
@@ -284,7 +291,7 @@ def show_results(x:TokenIds, y, samples, outs, ctxs=None, max_n=9, trunc_at=150,
     samples = [(_cut(o[0], trunc_at), target_text(o[-1]), target_text(p[0])) for o,p in zip(samples[:max_n], outs)]
     _show_table(samples, label=[o[1] for o in samples], prediction=[o[2] for o in samples])
 
-# %% ../../nbs/39_data.text.ipynb #cc213de0
+# %% ../../nbs/39_data.text.ipynb #5b72945c
 class TextDataLoaders(DataLoaders):
     """Loaders of token ids `[bs, sl]` and lengths `[bs]`, both int64, and targets; `vocab_size`, `padding_idx` and `c` are the arguments of
     a model, `vocab` holds the labels"""
@@ -344,7 +351,7 @@ class TextDataLoaders(DataLoaders):
         that is empty, broken, or in another encoding, and what `from_df` raises"""
         return cls.from_df(_read_csv(fname, text_col, label_col, encoding, delimiter), text_col, label_col, **kwargs)
 
-# %% ../../nbs/39_data.text.ipynb #25be307e
+# %% ../../nbs/39_data.text.ipynb #cef57bd3
 def _check_data(texts, y):
     "Texts and labels; raises `TypeError` or `ValueError` unless there is one label or target per text"
     texts = _check_texts(texts)
@@ -362,7 +369,7 @@ def _trained(tokenizer, texts):
     if tokenizer is None: return train_tokenizer(texts)
     return tokenizer(texts) if callable(tokenizer) else tokenizer
 
-# %% ../../nbs/39_data.text.ipynb #65395fa3
+# %% ../../nbs/39_data.text.ipynb #8dfb19c8
 @patch(cls_method=True)
 def from_dsets(cls:TextDataLoaders,
     *ds, # a `TextDataset` for each split, training first
@@ -381,7 +388,7 @@ def from_dsets(cls:TextDataLoaders,
     loaders = split_loaders(ds, bs, val_bs, (), weights, drop_last, by_length, num_workers)
     return cls(*loaders, path=path, device=ifnone(device, default_device()))
 
-# %% ../../nbs/39_data.text.ipynb #8ddbfadb
+# %% ../../nbs/39_data.text.ipynb #9cadaebf
 @patch(cls_method=True)
 def from_dblock(cls:TextDataLoaders,
     *args, # any
@@ -404,7 +411,7 @@ def test_dl(self:TextDataLoaders,
     test_items, y = (_check_texts(test_items), None) if y is None else _check_data(test_items, y)
     return self.valid.new(self.valid_ds.new(test_items, y), **kwargs)
 
-# %% ../../nbs/39_data.text.ipynb #d00f0f86
+# %% ../../nbs/39_data.text.ipynb #5ea18dda
 def _read_csv(fname, text_col, label_col, encoding, delimiter):
     "The file as a data frame, with empty labels missing; raises `ValueError` naming the place of what cannot be read"
     labels, cure = [label_col] if isinstance(label_col, str) else label_col, f"put texts that contain {delimiter!r} in quotes"
@@ -425,7 +432,7 @@ def _bad_bytes(fname, encoding, error):
     line = data.count(b'\n', 0, error.start) + 1
     return f"{fname}, line {line}: byte {error.start} is not {encoding} ({error.reason}); pass its encoding, such as encoding='latin-1'"
 
-# %% ../../nbs/39_data.text.ipynb #e941a872
+# %% ../../nbs/39_data.text.ipynb #efd7fa68
 _files = 'model.safetensors', 'tokenizer.json', 'config.json'
 
 def save_text_learner(
@@ -441,11 +448,11 @@ def save_text_learner(
     with _replacing(folder) as new:
         _safetensors().save_model(learn.model, new/_files[0])
         ds.tokenizer.save(str(new/_files[1]))
-        config = dict(format=1, labels=list(ds.vocab), vocab_size=ds.vocab_size, padding_idx=ds.padding_idx)
+        config = dict(format=1, labels=list(ds.vocab), vocab_size=ds.vocab_size, padding_idx=ds.padding_idx, len=ds.len)
         (new/_files[2]).write_text(json.dumps(config, indent=1, ensure_ascii=False), encoding='utf-8')
     return folder
 
-# %% ../../nbs/39_data.text.ipynb #ba8c4c6c
+# %% ../../nbs/39_data.text.ipynb #e640158c
 def _check_folder(folder):
     "Raise `ValueError` unless `folder` is new, or has no files but those of a learner"
     if not folder.exists(): return
@@ -474,7 +481,7 @@ def _replacing(folder):
         raise
     if old.exists(): shutil.rmtree(old)
 
-# %% ../../nbs/39_data.text.ipynb #e20e931d
+# %% ../../nbs/39_data.text.ipynb #83e8d25e
 def load_text_learner(
     folder, # written by `save_text_learner`
     model:nn.Module, # as in training; its weights are replaced
@@ -491,13 +498,13 @@ def load_text_learner(
     dls = TextDataLoaders.from_dsets(ds, ds, device=device).new_empty()
     return Learner(dls, model, **kwargs)
 
-# %% ../../nbs/39_data.text.ipynb #48297cf6
+# %% ../../nbs/39_data.text.ipynb #69a7a3d8
 def _saved_dataset(tokenizer, config):
     "A dataset of one text, with tokenizer and labels of these files; raises `ValueError` if one is damaged or they do not fit"
     try:
         saved = json.loads(config.read_text(encoding='utf-8'))
         if saved['format'] != 1: raise ValueError(f"format {saved['format']} is unknown to this version of tsai_rnnattn")
-        vocab_size, padding_idx, labels = (saved[k] for k in ('vocab_size', 'padding_idx', 'labels'))
+        vocab_size, padding_idx, labels, sl = (saved[k] for k in ('vocab_size', 'padding_idx', 'labels', 'len'))
         targets = make_targets(np.array(labels))
     except (ValueError, KeyError, TypeError) as e: raise ValueError(f"{config} is damaged: {type(e).__name__}: {e}") from e
     try: encoder = TextEncoder(_tokenizers().Tokenizer.from_file(str(tokenizer)))
@@ -505,7 +512,7 @@ def _saved_dataset(tokenizer, config):
     if (encoder.vocab_size, encoder.padding_idx) != (vocab_size, padding_idx):
         raise ValueError(f"{tokenizer} has {encoder.vocab_size} tokens and padding {encoder.padding_idx}, but {config} says {vocab_size} "
                          f"and {padding_idx}: the files are not of one folder")
-    return TextDataset(RaggedTokens([[padding_idx]], padding_idx), np.array(labels[:1]), None, targets, encoder)
+    return TextDataset(RaggedTokens([[padding_idx] * sl], padding_idx), np.array(labels[:1]), None, targets, encoder)
 
 def _load_weights(model, file, ds):
     "Load the weights; raises `ValueError` if the file is damaged or the model has others"
