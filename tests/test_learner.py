@@ -173,6 +173,11 @@ def test_predictions_of_series_in_any_container():
         for bad,says in ((X[0], r'for a single series, X\[None\]'), ([], 'at least one series'), (X[:0], 'is empty')):
             with pytest.raises(ValueError, match=says): learn.get_X_preds(bad)
 
+def test_predictions_of_one_series_are_arrays_too():
+    learn = learner()
+    with learn.no_bar(): probs, truth, labels = learn.get_X_preds(learn.dls.train_ds.X[:1], [2])
+    assert (probs.shape, truth.tolist(), labels.shape) == ((1, 3), [2], (1,))
+
 def test_predictions_are_in_order_whatever_the_loader_of_validation_does():
     learn = learner()
     X = learn.dls.train_ds.X

@@ -226,17 +226,19 @@ REFUSALS = {
     'two axes': (lambda: dict(X=X20[:, 0]), r'X\[:, None\]'),
     'no series': (lambda: dict(X=X20[:0], y=Y20[:0]), 'is empty'),
     'a class with one sample': (lambda: dict(y=['c', *Y20[1:]], splits=None), "class 'c' has only one sample"),
+    'a class with one sample, as objects': (lambda: dict(y=np.array(['c', *Y20[1:]], object), splits=None), "class 'c' has only one sample"),
+    'fractions with sum 1': (lambda: dict(valid_pct=(.5, .5), splits=None), 'and so must the sum'),
     'too few to draw from': (lambda: dict(y=np.arange(20) // 2, splits=None), 'too few for 10 classes'),
     'too few left for training': (lambda: dict(y=np.arange(20) // 2, valid_pct=0.6, splits=None), 'too few for 10 classes'),
     'valid_pct above 1': (lambda: dict(valid_pct=1.5, splits=None), 'valid_pct=1.5: must be between 0 and 1'),
     'valid_pct 1': (lambda: dict(valid_pct=1, splits=None), 'valid_pct=1: must be between 0 and 1'),
     'valid_pct 0': (lambda: dict(valid_pct=0, splits=None), 'valid_pct=0: must be between 0 and 1'),
-    'bs larger than the training split, with drop_last': (lambda: dict(bs=16, drop_last=True), 'training has 15 series'),
+    'bs larger than the training split, with drop_last': (lambda: dict(bs=16, drop_last=True), 'training has 15 samples'),
     'bs': (lambda: dict(bs=0), 'bs=0'),
     'val_bs': (lambda: dict(val_bs=0), 'val_bs=0'),
     'lengths for other series': (lambda: dict(lengths=[3] * 19), r'expected one length per series, \[20\]'),
     'a length of 0': (lambda: dict(lengths=[3] * 19 + [0]), 'sample 19 is 0'),
-    'weights for other series': (lambda: dict(weights=[1] * 15), 'one per series, 20 in total'),
+    'weights for other series': (lambda: dict(weights=[1] * 15), 'one per sample, 20 in total'),
     'no weight in training': (lambda: dict(weights=[0] * 15 + [1] * 5), 'not all 0 in training'),
     'a masked target': (lambda: dict(y=np.ma.masked_array(X20[:, 0, 0], np.arange(20) == 6)), 'target of sample 6 is masked'),
     'a masked label': (lambda: dict(y=np.ma.masked_array(Y20, np.arange(20) == 6)), 'target of sample 6 is masked'),
@@ -452,7 +454,7 @@ def test_loaders_from_datasets():
     with pytest.raises(ValueError, match='got 1 datasets'): TSDataLoaders.from_dsets(train)
     with pytest.raises(ValueError, match='targets=train.targets'): TSDataLoaders.from_dsets(train, TSDataset(X20[15:], Y20[15:]))
     with pytest.raises(ValueError, match='different'): TSDataLoaders.from_dsets(train, train.new(X20[:, :1]))
-    with pytest.raises(ValueError, match='training has 15 series'): TSDataLoaders.from_dsets(train, train, bs=16, drop_last=True)
+    with pytest.raises(ValueError, match='training has 15 samples'): TSDataLoaders.from_dsets(train, train, bs=16, drop_last=True)
     with pytest.raises(TypeError, match='from_numpy'): TSDataLoaders.from_dblock(object(), [])
 
 @pytest.mark.parametrize('cut', (False, True))

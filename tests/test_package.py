@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 PARSER = ConfigParser(delimiters=['='])
 PARSER.read(ROOT/'settings.ini', encoding='utf-8')
 CFG = PARSER['DEFAULT']
-EXTRAS = ('dev', 'bench')
+EXTRAS = ('text', 'dev', 'bench')
 DISTRIBUTIONS = {'plum': 'plum-dispatch'}                              # where the name differs from the module's
 OWN = {'tsai_rnnattn', 'benchmarks', 'tests'}
 
@@ -37,7 +37,7 @@ def constraints():
 
 
 def test_requirements_are_what_the_package_imports():
-    assert imported_distributions('tsai_rnnattn') == names(requirements('requirements'))
+    assert imported_distributions('tsai_rnnattn') == names(requirements('requirements', 'text_requirements'))
 
 def test_imports_of_tests_and_benchmarks_are_declared():
     declared = names(requirements('requirements', *(f'{e}_requirements' for e in EXTRAS)))

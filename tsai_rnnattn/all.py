@@ -10,6 +10,7 @@ from .data.download import *
 from .data.frames import *
 from .data.loaders import *
 from .data.targets import *
+from .data.text import *
 from .data.transforms import *
 from .data.types import *
 from .interpret import *

@@ -17,13 +17,14 @@ from .checks import first_bad_value
 # %% ../nbs/40_learner.ipynb #fe8bcc1f
 @patch
 def get_X_preds(self:Learner,
-    X, # series [n, c_in, sl], or a list of [c_in, sl_i], in the units of the training data
+    X, # series [n, c_in, sl], or a list of [c_in, sl_i], in the units of the training data; or a list of texts
     y=None, # labels or targets [n], [n, k] or [n, k, l]; None: unknown
     bs:int|None=None, # series in a batch; None: as in validation
     *, lengths=None, # real steps [n] of series padded at the end; None: no padding
 )->tuple: # probabilities or predicted numbers, targets or None, decoded predictions
     "Predictions for new series as arrays; raises `ValueError` if they do not fit the training data, and for losses that do not decode"
-    dl = self.dls.test_dl(X, y, lengths, shuffle=False, num_workers=0, **({} if bs is None else {'bs': bs}))
+    given = {k: v for k,v in dict(bs=bs, lengths=lengths).items() if v is not None}
+    dl = self.dls.test_dl(X, y, shuffle=False, num_workers=0, **given)
     dl.dataset.targets.check_loss(self.loss_func)
     probs, truth, decoded = self.get_preds(dl=dl, with_decoded=True, reorder=False)      # it is in order
     decode = dl.dataset.targets.decode_batch

@@ -26,6 +26,7 @@ from .types import RaggedSeries, TSLengths, TSTensor, float_dtype
 # %% ../../nbs/37_data.dataset.ipynb #89191d74
 class TSDataset:
     "The series `X[rows]` with their lengths and targets; `ds[i]` takes one position or several"
+    x_type = TSTensor                                            # of the series in a batch
     sl = None                                                    # steps of a batch that is not cut; None: those of `X`
     def __init__(self,
         X, # array [n, c_in, sl] or `RaggedSeries`, or anything with a shape, a dtype and `X[rows]`, such as an array of zarr or h5py
@@ -72,7 +73,12 @@ def vars(self:TSDataset)->int: # c_in
 @patch(as_prop=True)
 def len(self:TSDataset)->int: # sl
     "Steps in the series, with padding"
-    return ifnone(self.sl, self.X.shape[2])
+    return ifnone(self.sl, self.X.shape[-1])
+
+@patch(as_prop=True)
+def kind(self:TSDataset)->dict: # by name
+    "What the datasets of all splits must have in common"
+    return dict(vars=self.vars, len='any' if self.cut else self.len, has_lengths=self.has_lengths, cut=self.cut)
 
 # %% ../../nbs/37_data.dataset.ipynb #89191d76
 @patch(as_prop=True)
@@ -148,7 +154,7 @@ def typed(self:TSDataset,
     b:tuple, # a batch of plain tensors
 )->tuple: # `TSTensor`, `TSLengths` if any, the type of the targets
     "The batch with the types by which fastai's transforms distinguish its parts"
-    types = TSTensor, *([TSLengths] if self.has_lengths else []), type(self.y)
+    types = self.x_type, *([TSLengths] if self.has_lengths else []), type(self.y)
     return tuple(o.as_subclass(t) for o,t in zip(b, types))
 
 # %% ../../nbs/37_data.dataset.ipynb #1c1ef4bf
@@ -214,7 +220,7 @@ def decode(self:TSDataset,
     full:bool=True, # not used, passed by fastai
 )->tuple: # the same, decoded
     "The series cropped to its length, and the label or target in its original form"
-    x = o[0][:, :o[1]] if self.has_lengths else o[0]
+    x = o[0][..., :o[1]] if self.has_lengths else o[0]
     return (x, *o[1:self.n_inp], *(self.targets.decode(t) for t in o[self.n_inp:]))
 
 # %% ../../nbs/37_data.dataset.ipynb #100b18da

@@ -124,7 +124,7 @@ def decode_batch(self:TSLabels,
 )->np.ndarray: # labels, shape of `t`
     "The labels at these indices of `vocab`; raises `TypeError` for the output of a model in place of indices"
     _check_ids(t)
-    return np.array(self.vocab.items)[t.cpu()]
+    return np.array(self.vocab.items)[t.cpu().numpy()]           # numpy takes a tensor of one index for a number
 
 def _one_label(o): return Category(o) if isinstance(o, str) else TitledInt(o)
 
