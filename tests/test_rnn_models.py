@@ -199,7 +199,8 @@ def test_pretrained_vectors():
 @pytest.mark.parametrize('kw,says', [
     (dict(vocab_size=0), 'vocab_size=0'), (dict(c_out=0), 'c_out=0'), (dict(embed_dim=0), 'embed_dim=0'),
     (dict(padding_idx=11), 'padding_idx=11'),
-    (dict(embed_dropout=1), 'embed_dropout'), (dict(fc_dropout=2), 'fc_dropout'), (dict(rnn_type='lstn'), 'lstn'),
+    (dict(token_dropout=1), 'token_dropout'), (dict(embed_dropout=1), 'embed_dropout'),
+    (dict(fc_dropout=2), 'fc_dropout'), (dict(rnn_type='lstn'), 'lstn'),
     (dict(d=0), 'd=0'), (dict(y_range=(1, 0)), 'y_range'),
     (dict(stateful=True, bidirectional=True), 'choose one'), (dict(embed_matrix=torch.zeros(3, 5)), 'a row per token')], ids=str)
 def test_bad_arguments_for_tokens_are_refused(kw, says):
@@ -214,3 +215,11 @@ def test_bad_tokens_are_refused(x, says):
 
 def test_other_inputs_are_refused():
     with pytest.raises(TypeError, match='pass torch.tensor'): RNNClassifier(**TOKENS)(tokens().numpy())
+
+def test_dropouts_after_the_embedding():
+    model = RNNClassifier(11, 4, token_dropout=0.5)
+    steps = model._steps(random_tokens(200, 11, 7), None)[0]             # [bs, sl, embed_dim]
+    hidden = (steps == 0).all(2)
+    assert 0.4 < hidden.float().mean() < 0.6 and (steps[~hidden] != 0).all()
+    steps = RNNClassifier(11, 4, embed_dropout=0.5)._steps(random_tokens(200, 11, 7), None)[0]
+    assert 0.4 < (steps == 0).float().mean() < 0.6 and not (steps == 0).all(2).any()

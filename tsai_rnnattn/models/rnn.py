@@ -133,7 +133,8 @@ class RNNClassifier(_RecurrentModel):
         padding_idx:int|None=0, # id of the padding token; None: there is none
         *, embed_matrix=None, # pretrained vectors, array or tensor [vocab_size, embed_dim]; None: random ones
         embed_trainable:bool=True, # does training change the pretrained vectors?
-        embed_dropout:float=0., # dropout after the embedding
+        token_dropout:float=0., # dropout of whole tokens after the embedding
+        embed_dropout:float=0., # dropout of features after the embedding
         bias:bool=True, # does the recurrent network have biases b_ih and b_hh?
         rnn_dropout:float=0., # dropout after each recurrent layer except the last
         fc_dropout:float=0., # dropout before the last linear layer
@@ -144,7 +145,7 @@ class RNNClassifier(_RecurrentModel):
         stateful:bool=False, # does a batch begin with the last state of the batch before?
     ):
         check_sizes(c_out=c_out)
-        check_dropouts(embed_dropout=embed_dropout, fc_dropout=fc_dropout)
+        check_dropouts(token_dropout=token_dropout, embed_dropout=embed_dropout, fc_dropout=fc_dropout)
         if embed_dim is None and embed_matrix is None: embed_dim = 100
         embed = token_embedding(vocab_size, embed_dim, embed_matrix, embed_trainable, padding_idx)
         backbone = RecurrentLayer(embed.embedding_dim, hidden_size, n_layers, rnn_type, bias, rnn_dropout, bidirectional, stateful)
@@ -153,8 +154,9 @@ class RNNClassifier(_RecurrentModel):
         head = (pool_head(LastState() if bidirectional else LastStep(), backbone.d_model, c_out, use_bn=False, **options)
                 if custom_head is None else
                 make_head(custom_head, backbone.d_model, c_out, **changed_options(RNNClassifier, **options)))
-        super().__init__(OrderedDict(embed=embed, embed_dropout=FastDropout(embed_dropout), backbone=backbone, head=head))
+        dropout = nn.Sequential(nn.Dropout1d(token_dropout), FastDropout(embed_dropout))
+        super().__init__(OrderedDict(embed=embed, dropout=dropout, backbone=backbone, head=head))
 
     def _steps(self, x, lengths):
         steps, lengths, _ = embed_tokens(self.embed, x, lengths)
-        return self.embed_dropout(steps), lengths
+        return self.dropout(steps), lengths
