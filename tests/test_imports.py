@@ -21,6 +21,11 @@ def test_layers_and_models_need_only_torch(module):
 def test_frames_do_not_import_downloads():
     assert not run("import json, sys, tsai_rnnattn.data.frames; print(json.dumps('tsai_rnnattn.data.download' in sys.modules))")
 
+def test_texts_load_no_optional_package():
+    code = "import json, sys, tsai_rnnattn.data.text; print(json.dumps([m for m in sys.modules if m.split('.')[0] in " \
+           "('tokenizers', 'safetensors', 'torchvision', 'huggingface_hub') or m.startswith('fastai.text')]))"
+    assert run(code) == []
+
 def test_models_has_the_zoo():
     assert run("import json, tsai_rnnattn.models as m; print(json.dumps([o for o in vars(m) if o.endswith('Plus')]))") == \
         ['RNNAttentionPlus', 'LSTMAttentionPlus', 'GRUAttentionPlus']
@@ -30,8 +35,13 @@ def test_all_has_the_usual_names():
     for n in ('Learner', 'accuracy', 'set_seed', 'load_learner', 'ClassificationInterpretation', 'torch', 'np', 'get_UCR_data',
               'TSDataLoaders', 'TSStandardize', 'RNNAttentionPlus', 'LSTMAttentionPlus', 'GRUAttentionPlus', 'lin_nd_head',
               'MultiHeadAttention', 'TSTEncoder', 'TSTEncoderLayer', 'MeanPool', 'padding_mask', 'attention_maps',
+<<<<<<< HEAD
               'record_attention', 'plot_attention', 'show_attention', 'count_parameters', 'mean_pool_head', 'init_recurrent',
               'CheckFiniteCallback'):
+=======
+              'record_attention', 'plot_attention', 'count_parameters', 'mean_pool_head', 'init_recurrent', 'CheckFiniteCallback',
+              'TextDataLoaders', 'train_tokenizer', 'text_normalizer', 'save_text_learner', 'load_text_learner'):
+>>>>>>> wt-text
         assert n in names
     assert not [n for n in names if n.startswith(('check_', 'assert_'))]
 

@@ -226,7 +226,7 @@ REFUSALS = {
     'two axes': (lambda: dict(X=X20[:, 0]), r'X\[:, None\]'),
     'no series': (lambda: dict(X=X20[:0], y=Y20[:0]), 'is empty'),
     'a class with one sample': (lambda: dict(y=['c', *Y20[1:]], splits=None), "class 'c' has only one sample"),
-    'a class with one sample, as objects': (lambda: dict(y=np.array(['c', *Y20[1:]], object), splits=None), "class 'c' has only one sample"),
+    'a class with one sample, as objects': (lambda: dict(y=np.array(['c', *Y20[1:]], object), splits=None), "class 'c' has only one"),
     'fractions with sum 1': (lambda: dict(valid_pct=(.5, .5), splits=None), 'and so must the sum'),
     'too few to draw from': (lambda: dict(y=np.arange(20) // 2, splits=None), 'too few for 10 classes'),
     'too few left for training': (lambda: dict(y=np.arange(20) // 2, valid_pct=0.6, splits=None), 'too few for 10 classes'),

@@ -14,7 +14,7 @@ PARSER = ConfigParser(delimiters=['='])
 PARSER.read(ROOT/'settings.ini', encoding='utf-8')
 CFG = PARSER['DEFAULT']
 EXTRAS = ('text', 'dev', 'bench')
-DISTRIBUTIONS = {'plum': 'plum-dispatch'}                              # where the name differs from the module's
+DISTRIBUTIONS = {'plum': 'plum-dispatch', 'sklearn': 'scikit-learn'}                              # where the name differs from the module's
 OWN = {'tsai_rnnattn', 'benchmarks', 'tests'}
 
 def requirements(*keys): return [Requirement(o) for k in keys for o in CFG[k].split()]
