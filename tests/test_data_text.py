@@ -65,8 +65,8 @@ def trained(): return quiet_fit(learner(metrics=accuracy), 6, 0.05)
 
 # cleaning and tokenizers
 
-def cleaned_as_in_document_001(text, stop_words=()):
-    "The steps of its `preprocess`, in their order"
+def cleaned_by_the_lesson(text, stop_words=()):
+    "The steps of `preprocess` in Made With ML's lesson Attention, in their order"
     text = text.lower()
     if stop_words: text = re.sub(r'\b(' + '|'.join(stop_words) + r')\b\s*', '', text)
     text = re.sub(r'\([^)]*\)', '', text)
@@ -78,14 +78,14 @@ RAW = ["Great week for the NYSE!", "Stocks fall (Reuters)", "U.S.-based   firms<
        "The", "Zürich, Köln\tand\nParis", "E=mc2 &amp; co", "AT&T's 39 cents"]
 
 @pytest.mark.parametrize('stop_words', ((), STOP_WORDS), ids=('all words', 'stop words'))
-def test_cleaning_is_that_of_document_001(stop_words):
+def test_cleaning_is_that_of_the_lesson(stop_words):
     clean = text_normalizer(stop_words).normalize_str
-    for text in RAW: assert clean(text) == cleaned_as_in_document_001(text, stop_words)
+    for text in RAW: assert clean(text) == cleaned_by_the_lesson(text, stop_words)
 
 @given(st.text(alphabet='aBthe ().,!?-<=>\n39é', max_size=40))
 def test_cleaning_of_any_text(text):
     stop_words = ['the', 'a', 'be']
-    assert text_normalizer(stop_words).normalize_str(text) == cleaned_as_in_document_001(text, sorted(stop_words, key=len, reverse=True))
+    assert text_normalizer(stop_words).normalize_str(text) == cleaned_by_the_lesson(text, sorted(stop_words, key=len, reverse=True))
 
 def test_stop_words_hold_no_pattern_and_no_case():
     assert text_normalizer(['C.D', 'THE']).normalize_str('the ced c.d end') == 'ced end'
@@ -93,12 +93,12 @@ def test_stop_words_hold_no_pattern_and_no_case():
 @pytest.mark.parametrize('char_level', (False, True))
 def test_vocabulary_is_that_of_a_counter(char_level):
     split = list if char_level else str.split
-    counts = Counter(o for t in TEXTS for o in split(cleaned_as_in_document_001(t)))
+    counts = Counter(o for t in TEXTS for o in split(cleaned_by_the_lesson(t)))
     most = sorted(counts, key=lambda o: (-counts[o], o))[:9]
     tokenizer = train_tokenizer(TEXTS, num_tokens=11, char_level=char_level)
     assert sorted(tokenizer.get_vocab(), key=tokenizer.token_to_id) == ['[PAD]', '[UNK]', *most]
     ids = {o: i + 2 for i,o in enumerate(most)}
-    for t in TEXTS: assert tokenizer.encode(t).ids == [ids.get(o, 1) for o in split(cleaned_as_in_document_001(t))]
+    for t in TEXTS: assert tokenizer.encode(t).ids == [ids.get(o, 1) for o in split(cleaned_by_the_lesson(t))]
 
 def test_min_freq_and_no_limit():
     texts = ['a a a b b c', 'd']
@@ -129,7 +129,7 @@ def test_tokenizer_in_json_encodes_alike(kw, tmp_path):
 def test_decoding_inverts_encoding_of_known_tokens(char_level):
     encoder = TextEncoder(train_tokenizer(TEXTS, char_level=char_level, min_freq=1))
     X = encoder(TEXTS)
-    for i,text in enumerate(TEXTS): assert encoder.decode(X[i]) == cleaned_as_in_document_001(text)
+    for i,text in enumerate(TEXTS): assert encoder.decode(X[i]) == cleaned_by_the_lesson(text)
 
 def bpe(*special, **kw):
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(**kw))
@@ -211,7 +211,7 @@ def test_the_same_seed_gives_the_same_loaders():
     torch.testing.assert_close(first(), first())
     assert loaders(splits=None, seed=3).train_ds.rows.tolist() != loaders(splits=None, seed=4).train_ds.rows.tolist()
 
-def test_splits_of_document_001():
+def test_splits_of_the_lesson():
     dls = loaders(splits=None, valid_pct=(.15, .15), seed=0)
     rows = [dl.dataset.rows for dl in dls.loaders]
     assert [len(o) for o in rows] == [90, 20, 20] and sorted(np.concatenate(rows)) == list(range(130))
@@ -574,6 +574,6 @@ def test_titles_of_news():
 
 @needs_news
 @pytest.mark.parametrize('stop_words', ((), STOP_WORDS), ids=('all words', 'stop words'))
-def test_titles_are_cleaned_as_in_document_001(stop_words):
+def test_titles_are_cleaned_by_the_lesson(stop_words):
     clean = text_normalizer(stop_words).normalize_str
-    for text in pd.read_csv(NEWS[0], keep_default_na=False).X: assert clean(text) == cleaned_as_in_document_001(text, stop_words)
+    for text in pd.read_csv(NEWS[0], keep_default_na=False).X: assert clean(text) == cleaned_by_the_lesson(text, stop_words)

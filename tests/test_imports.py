@@ -6,7 +6,7 @@ import sys
 import pytest
 
 LIGHT = ('core', 'checks', 'testing', 'layers.norm', 'layers.dropout', 'layers.attention', 'layers.pooling', 'layers.recurrent',
-         'layers.encoder', 'layers.heads', 'layers.embedding', 'models', 'models.rnn_attention')
+         'layers.encoder', 'layers.heads', 'layers.embedding', 'models', 'models.rnn', 'models.rnn_attention')
 
 def run(code):
     "The JSON that `code` prints in a new interpreter"
@@ -28,20 +28,16 @@ def test_texts_load_no_optional_package():
 
 def test_models_has_the_zoo():
     assert run("import json, tsai_rnnattn.models as m; print(json.dumps([o for o in vars(m) if o.endswith('Plus')]))") == \
-        ['RNNAttentionPlus', 'LSTMAttentionPlus', 'GRUAttentionPlus']
+        ['RNNPlus', 'LSTMPlus', 'GRUPlus', 'RNNAttentionPlus', 'LSTMAttentionPlus', 'GRUAttentionPlus']
 
 def test_all_has_the_usual_names():
     names = run("import json; from tsai_rnnattn.all import *; print(json.dumps(sorted(globals())))")
     for n in ('Learner', 'accuracy', 'set_seed', 'load_learner', 'ClassificationInterpretation', 'torch', 'np', 'get_UCR_data',
               'TSDataLoaders', 'TSStandardize', 'RNNAttentionPlus', 'LSTMAttentionPlus', 'GRUAttentionPlus', 'lin_nd_head',
               'MultiHeadAttention', 'TSTEncoder', 'TSTEncoderLayer', 'MeanPool', 'padding_mask', 'attention_maps',
-<<<<<<< HEAD
               'record_attention', 'plot_attention', 'show_attention', 'count_parameters', 'mean_pool_head', 'init_recurrent',
-              'CheckFiniteCallback'):
-=======
-              'record_attention', 'plot_attention', 'count_parameters', 'mean_pool_head', 'init_recurrent', 'CheckFiniteCallback',
+              'CheckFiniteCallback', 'RNN', 'LSTMPlus', 'RNNClassifier', 'RecurrentLayer', 'token_embedding', 'AdditiveAttentionPool',
               'TextDataLoaders', 'train_tokenizer', 'text_normalizer', 'save_text_learner', 'load_text_learner'):
->>>>>>> wt-text
         assert n in names
     assert not [n for n in names if n.startswith(('check_', 'assert_'))]
 
