@@ -10,9 +10,10 @@ from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoi
 from torch.testing import assert_close
 
 from tests.common import LENGTHS, SMALL, each_model, series
-from tsai_rnnattn.layers.heads import SigmoidRange, call_with_lengths, mean_pool_head, pool_head, step_head
+from tsai_rnnattn.layers.heads import (SigmoidRange, call_with_lengths, changed_options, flatten_head, make_head, mean_pool_head, pool_head,
+                                       step_head)
 from tsai_rnnattn.layers.norm import SeriesBatchNorm1d
-from tsai_rnnattn.layers.pooling import LastStep, MeanPool
+from tsai_rnnattn.layers.pooling import AdditiveAttentionPool, AttentionPool, LastStep, MeanPool
 from tsai_rnnattn.models import GRUAttentionPlus
 from tsai_rnnattn.testing import assert_padding, random_series
 
@@ -129,6 +130,36 @@ def test_partial_pool_head_takes_the_arguments_of_a_model():
     m = model(partial(pool_head, LastStep(), use_bn=False))
     assert_close(m.eval()(series(), LENGTHS), m.head[1](LastStep()(m.backbone(series(), LENGTHS), LENGTHS)))
     assert m(series(sl=11)).shape == (5, 4)
+
+@pytest.mark.parametrize('pool', [AttentionPool, AdditiveAttentionPool, partial(AdditiveAttentionPool, dropout=.1), lambda n: MeanPool()])
+def test_a_pool_head_builds_the_layer_for_the_features_of_the_model(pool):
+    for kw in ({}, dict(bidirectional=True)): assert_padding(model(partial(pool_head, pool), **kw), series(), LENGTHS, any_sl=True)
+    assert model(partial(pool_head, pool), d=(2, 3), y_range=(0, 1))(series()).shape == (5, 2, 3, 4)
+
+@pytest.mark.parametrize('pool', [3, 'mean', None, lambda n: n, lambda n: MeanPool])
+def test_what_is_not_a_pooling_layer_is_refused(pool):
+    with pytest.raises(TypeError, match='must be a pooling layer such as MeanPool.*callable'): pool_head(pool, 8, 4)
+
+def test_make_head_passes_sizes_and_options_to_a_callable():
+    got = []
+    def build(*sizes, **asked): got.append((sizes, asked)); return nn.Identity()
+    assert isinstance(make_head(build, 8, 4, 7, d=5), nn.Identity) and got == [((8, 4, 7), dict(d=5))]
+    head = plain()
+    assert make_head(head, 8, 4, 7) is head
+    assert make_head(flatten_head, 8, 4, 7, fc_dropout=.1)(random_series(5, 8, 7)).shape == (5, 4)
+
+@pytest.mark.parametrize('head,asked,error,text', [
+    (5, {}, TypeError, 'custom_head=5: must be a module or a callable'), (None, {}, TypeError, 'custom_head=None'),
+    (lambda *a: 'head', {}, TypeError, 'returned str: must return a module'), (lambda *a: nn.Linear, {}, TypeError, 'returned type'),
+    (nn.Linear(8, 4), dict(d=5, fc_dropout=.1), ValueError, "cannot use {'d': 5, 'fc_dropout': 0.1}: pass a callable"),
+    (lambda *a: nn.Identity(), dict(d=5), TypeError, "unexpected keyword argument 'd'")])
+def test_heads_that_cannot_be_made_are_refused(head, asked, error, text):
+    with pytest.raises(error, match=text): make_head(head, 8, 4, 7, **asked)
+
+def test_changed_options_are_those_that_differ_from_the_defaults():
+    def build(a, b=2, *, c=None, d=0.): pass
+    assert changed_options(build, b=2, c=None, d=0) == {}
+    assert changed_options(build, a=1, b=3, c=(1, 2), d=0.) == dict(a=1, b=3, c=(1, 2))
 
 @pytest.mark.parametrize('low,high', [(-.3, .1), (0, .1), (-1e-3, 1e6), (1/3, 2/3)])
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64, torch.bfloat16])

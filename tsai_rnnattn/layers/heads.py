@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['FlattenSteps', 'call_with_lengths', 'PaddedSequential', 'flatten_head', 'pool_head', 'last_step_head',
-           'mean_pool_head', 'max_pool_head', 'attention_pool_head', 'step_head', 'lin_nd_head']
+           'mean_pool_head', 'max_pool_head', 'attention_pool_head', 'step_head', 'lin_nd_head', 'make_head',
+           'changed_options']
 
 # %% ../../nbs/16_layers.heads.ipynb #ca803678
 from collections import OrderedDict
@@ -158,7 +159,7 @@ def flatten_head(
 
 # %% ../../nbs/16_layers.heads.ipynb #c62a33c8
 def pool_head(
-    pool:nn.Module, # from [bs, d_model, sl] to [bs, d_model]
+    pool, # a module from [bs, d_model, sl] to [bs, d_model], or a callable (d_model) that returns one, such as `AttentionPool`
     d_model:int, # features of a step
     c_out:int, # classes, or numbers to predict
     seq_len:int|None=None, # not used: any number of steps
@@ -168,10 +169,17 @@ def pool_head(
     use_bn:bool=True, # start with batch norm over the features?
 )->nn.Module: # [bs, d_model, sl] to [bs, c_out] or [bs, *d, c_out]
     "A head with any pooling layer and one linear layer; raises `ValueError` for invalid sizes, dropouts, shapes and ranges"
-    if not isinstance(pool, nn.Module): raise TypeError(f"pool={pool!r}: must be a pooling layer such as MeanPool()")
     d_model, c_out = check_sizes(d_model=d_model, c_out=c_out)
     check_dropouts(fc_dropout=fc_dropout)
-    return PaddedSequential(*_norm(d_model, use_bn), pool, *_output(d_model, c_out, d, fc_dropout, y_range))
+    return PaddedSequential(*_norm(d_model, use_bn), _pool(pool, d_model), *_output(d_model, c_out, d, fc_dropout, y_range))
+
+# %% ../../nbs/16_layers.heads.ipynb #e5820655
+def _pool(pool, d_model):
+    "`pool` if it is a module, otherwise the module that it returns"
+    layer = pool(d_model) if callable(pool) and not isinstance(pool, nn.Module) else pool
+    if isinstance(layer, nn.Module): return layer
+    raise TypeError(f"pool={pool!r}: must be a pooling layer such as MeanPool(), or a callable (d_model) that returns one, "
+                    "such as AttentionPool")
 
 # %% ../../nbs/16_layers.heads.ipynb #e5e432af
 def last_step_head(
@@ -266,3 +274,29 @@ def _nd_layers(n_in, n_out, seq_len, d, flatten):
     if prod(as_shape(d)) == seq_len: return [_StepsFirst(seq_len), nn.Linear(n_in, n_out), _Reshape(*_nd_shape(d, n_out))]
     raise ValueError(f"flatten=False makes one output per step, but d={d!r} has {prod(as_shape(d))} positions and the series have "
                      f"{seq_len} steps: pass flatten=True, or a d with {seq_len} positions")
+
+# %% ../../nbs/16_layers.heads.ipynb #e1775cb8
+def make_head(
+    custom_head, # a module, or a callable (d_model, c_out, seq_len) that returns one, such as `mean_pool_head`
+    d_model:int, # features of a step
+    c_out:int, # classes, or numbers to predict
+    seq_len:int|None=None, # steps in the series; None: any number
+    **asked # options for the callable, such as d=5 or fc_dropout=0.1
+)->nn.Module: # the head
+    "The head of a model; raises `TypeError` unless `custom_head` is or returns a module, `ValueError` for options that a module cannot use"
+    if isinstance(custom_head, nn.Module):
+        if asked: raise ValueError(f"custom_head is a module and cannot use {asked}: pass a callable that builds a head with these options")
+        return custom_head
+    if not callable(custom_head): raise TypeError(f"custom_head={custom_head!r}: must be a module or a callable (d_model, c_out, seq_len)")
+    head = custom_head(d_model, c_out, seq_len, **asked)
+    if isinstance(head, nn.Module): return head
+    raise TypeError(f"custom_head={custom_head!r} returned {type(head).__name__}: must return a module")
+
+# %% ../../nbs/16_layers.heads.ipynb #b1683173
+def changed_options(
+    func, # function or class with a default for each option
+    **options # values of its parameters by name
+)->dict: # those that differ from the default
+    "The `options` that are not at the defaults of `func`"
+    params = signature(func).parameters
+    return {k:v for k,v in options.items() if v != params[k].default}

@@ -7,7 +7,6 @@ __all__ = ['RNNAttentionPlus', 'LSTMAttentionPlus', 'GRUAttentionPlus']
 
 # %% ../../nbs/21_models.rnn_attention.ipynb #1a97531a
 from collections import OrderedDict
-from inspect import signature
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from ..checks import check_dropouts, check_lengths, check_series, check_sizes, check_y_range
 from ..core import padding_mask
 from ..layers.encoder import TSTEncoder
-from ..layers.heads import PaddedSequential, flatten_head, lin_nd_head
+from ..layers.heads import PaddedSequential, changed_options, flatten_head, lin_nd_head, make_head
 from ..layers.recurrent import recurrent_steps
 
 # %% ../../nbs/21_models.rnn_attention.ipynb #3366403c
@@ -57,16 +56,6 @@ def _rnn_attention_head(d_model, c_out, seq_len, act, d, fc_dropout, y_range, us
     if d is not None: return lin_nd_head(d_model, c_out, seq_len, d, flatten, use_bn, fc_dropout, y_range)
     if flatten: return flatten_head(d_model, c_out, seq_len, act, fc_dropout, y_range)
     return lin_nd_head(d_model, c_out, use_bn=use_bn, fc_dropout=fc_dropout, y_range=y_range)
-
-# %% ../../nbs/21_models.rnn_attention.ipynb #e66e7e8f
-def _custom_head(custom_head, d_model, c_out, seq_len, **options):
-    "`custom_head` if it is a module, otherwise the module it returns for the sizes and the `options` that are not at their defaults"
-    params = signature(_RNNAttentionPlus_Base).parameters
-    asked = {k:v for k,v in options.items() if v != params[k].default}
-    if not callable(custom_head): raise TypeError(f"custom_head={custom_head!r}: must be a module or a callable (d_model, c_out, seq_len)")
-    if not isinstance(custom_head, nn.Module): return custom_head(d_model, c_out, seq_len, **asked)
-    if asked: raise ValueError(f"custom_head is a module and cannot use {asked}: pass a callable that builds a head with these options")
-    return custom_head
 
 # %% ../../nbs/21_models.rnn_attention.ipynb #c3513026
 def _init(rnn, rnn_init):
@@ -117,7 +106,7 @@ class _RNNAttentionPlus_Base(PaddedSequential):
         if y_range is not None: y_range = check_y_range(y_range)
         options = dict(d=d, fc_dropout=fc_dropout, y_range=y_range, use_bn=use_bn, flatten=flatten)
         head = (_rnn_attention_head(d_model, c_out, seq_len, act, **options) if custom_head is None else
-                _custom_head(custom_head, d_model, c_out, seq_len, **options))
+                make_head(custom_head, d_model, c_out, seq_len, **changed_options(_RNNAttentionPlus_Base, **options)))
         super().__init__(OrderedDict(backbone=backbone, head=head))
         self.head_nf = None if seq_len is None else d_model * seq_len    # features that the flat head sees
 
