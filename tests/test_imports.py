@@ -6,7 +6,7 @@ import sys
 import pytest
 
 LIGHT = ('core', 'checks', 'testing', 'layers.norm', 'layers.dropout', 'layers.attention', 'layers.pooling', 'layers.recurrent',
-         'layers.encoder', 'layers.heads', 'layers.embedding', 'models', 'models.rnn_attention')
+         'layers.encoder', 'layers.heads', 'layers.embedding', 'models', 'models.rnn_attention', 'models.attentive_rnn')
 
 def run(code):
     "The JSON that `code` prints in a new interpreter"
@@ -23,7 +23,7 @@ def test_frames_do_not_import_downloads():
 
 def test_models_has_the_zoo():
     assert run("import json, tsai_rnnattn.models as m; print(json.dumps([o for o in vars(m) if o.endswith('Plus')]))") == \
-        ['RNNAttentionPlus', 'LSTMAttentionPlus', 'GRUAttentionPlus']
+        ['RNNAttentionPlus', 'LSTMAttentionPlus', 'GRUAttentionPlus', 'AttentiveRNNPlus']
 
 def test_all_has_the_usual_names():
     names = run("import json; from tsai_rnnattn.all import *; print(json.dumps(sorted(globals())))")

@@ -1,2 +1,3 @@
 "The model zoo; needs PyTorch alone."
 from .rnn_attention import *
+from .attentive_rnn import *
