@@ -14,7 +14,8 @@ from tsai_rnnattn.layers.encoder import TSTEncoder, TSTEncoderLayer
 from tsai_rnnattn.layers.heads import (FlattenSteps, attention_pool_head, flatten_head, last_step_head, lin_nd_head, max_pool_head,
                                        mean_pool_head, step_head)
 from tsai_rnnattn.layers.norm import StepBatchNorm
-from tsai_rnnattn.layers.pooling import AttentionPool, LastStep, MaxOverTime, MeanPool
+from tsai_rnnattn.layers.pooling import (AdditiveAttentionPool, AttentionPool, HardAttentionPool, LastState, LastStep, LocalAttentionPool,
+                                         MaxOverTime, MeanPool, SelfAttentionPool)
 from tsai_rnnattn.models import GRUAttentionPlus
 from tsai_rnnattn.testing import assert_compile, assert_export, assert_layer, assert_model, assert_padding, random_series
 
@@ -139,8 +140,11 @@ def steps(): return random_series(5, 7, 6)                               # [bs, 
     (lambda: StepBatchNorm(6), lambda: [steps()], (5, 7, 6)),
     (lambda: TSTEncoderLayer(7, 6, 4, d_k=3), lambda: [steps()], (5, 7, 6)),
     (lambda: TSTEncoder(None, 6, 2, n_layers=2), lambda: [steps()], (5, 7, 6)),
-    *[(lambda p=p: nn.Sequential(nn.Conv1d(6, 6, 1), p()), lambda: [features()], (5, 6)) for p in (LastStep, MeanPool, MaxOverTime)],
-    (lambda: AttentionPool(6), lambda: [features()], (5, 6)),
+    *[(lambda p=p: nn.Sequential(nn.Conv1d(6, 6, 1), p()), lambda: [features()], (5, 6))
+      for p in (LastStep, LastState, MeanPool, MaxOverTime)],
+    *[(lambda p=p: p(6), lambda: [features()], (5, 6))
+      for p in (AttentionPool, AdditiveAttentionPool, LocalAttentionPool, HardAttentionPool)],
+    (lambda: SelfAttentionPool(TSTEncoder(None, 6, 2)), lambda: [features()], (5, 6)),
     (lambda: nn.Sequential(nn.Conv1d(6, 6, 1), FlattenSteps(7)), lambda: [features()], (5, 42)),
     (lambda: flatten_head(6, 2, 7, use_bn=True), lambda: [features()], (5, 2)),
     (lambda: lin_nd_head(6, 2, 7, d=(3,4), flatten=True, use_bn=True), lambda: [features()], (5, 3, 4, 2)),
