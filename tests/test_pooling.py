@@ -192,7 +192,7 @@ def test_local_attention_against_the_formula_of_the_paper():
     layer, x, D = LocalAttentionPool(6, window=3), features(sl=13), 3
     q = x[..., -1]
     p = 12 * torch.sigmoid(torch.tanh(q @ layer.inp_proj.weight.T) @ layer.center.weight.T)                    # [bs, 1]
-    align = torch.einsum('bi,ij,bjs->bs', q, layer.align.weight, x).softmax(1)
+    align = torch.einsum('bi,ji,bjs->bs', q, layer.align.weight, x).softmax(1)
     w = align * torch.exp(-(torch.arange(13) - p)**2 / (2 * (D/2)**2)) * ((torch.arange(13) - p).abs() <= D)
     assert_close(layer.weights(x), w / w.sum(1, keepdim=True))
 
@@ -210,7 +210,7 @@ def test_a_window_is_never_empty_and_nothing_is_outside(lengths, window, scale, 
 
 def test_a_window_over_all_steps_is_soft_attention_with_a_bilinear_score():
     layer, x = LocalAttentionPool(6, window=10**6), features()
-    assert_close(layer.weights(x), torch.einsum('bi,ij,bjs->bs', x[..., -1], layer.align.weight, x).softmax(1))
+    assert_close(layer.weights(x), torch.einsum('bi,ji,bjs->bs', x[..., -1], layer.align.weight, x).softmax(1))
 
 def test_the_predicted_step_can_be_learned():
     torch.manual_seed(0)

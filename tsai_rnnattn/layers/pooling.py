@@ -148,7 +148,7 @@ class LocalAttentionPool(_WeightedPool):
         query, real = _last(x, lengths), _real(x, lengths)       # [bs, d_model], [bs, sl]
         away = self._distances(query, x.shape[2], lengths)
         inside = away.abs() <= self.window
-        scores = (query[:, None] @ self.align(x.transpose(1, 2)).transpose(1, 2)).squeeze(1)   # [bs, sl]
+        scores = (self.align(query)[:, None] @ x).squeeze(1)     # [bs, sl]
         return _softmax(_wide(scores) - 2 * (away / self.window)**2, inside if real is None else inside & real)
 
     def _distances(self, query, sl, lengths):
