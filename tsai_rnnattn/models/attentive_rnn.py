@@ -34,20 +34,19 @@ def _recurrent_network(rnn_type, c_in, hidden_size, n_layers, rnn_dropout, bidir
 def _last_of(rnn): return LastState() if rnn.bidirectional else LastStep()
 
 def _features(rnn, x, lengths, last=None):
-    "The outputs of `rnn` at each step of `x` `[bs, sl, c_in]`, and beside each what `last` finds: `[bs, d_model, sl]`, 0 at padded steps"
+    "The outputs of `rnn` at each step of `x` `[bs, sl, c_in]`, beside each the state that `last` finds: `[bs, d_model, sl]`"
     steps = recurrent_steps(rnn, x, lengths)                     # [bs, sl, d_model]
-    if last is None: return steps.transpose(1, 2)
-    state = last(steps.transpose(1, 2), lengths)[:, None]        # [bs, 1, d_model]
-    return fill_padding(torch.cat([steps, state.expand_as(steps)], 2).transpose(1, 2), lengths)
+    if last is not None: steps = torch.cat([steps, last(steps.transpose(1, 2), lengths)[:, None].expand_as(steps)], 2)
+    return steps.transpose(1, 2)
 
 # %% ../../nbs/22_models.attentive_rnn.ipynb #6a40c831
 class _Attention(AdditiveAttentionPool):
     "`AdditiveAttentionPool` that keeps the weights of the last batch, each at its former place"
     kept = None
     def forward(self, x, lengths=None, places=None):
-        weights = self.weights(x, lengths)                       # [bs, sl]
+        weights = self._weights(x, lengths)                      # [bs, sl]; x is finite in the padding, too
         if not torch.compiler.is_exporting(): self.kept = _at_places(weights.detach(), places)
-        return (x @ self.dropout(weights).to(x.dtype)[..., None]).squeeze(2)     # x is 0 at padded steps
+        return (x @ self.dropout(weights).to(x.dtype)[..., None]).squeeze(2)
 
     def __getstate__(self): return {**self.__dict__, 'kept': None}
 
@@ -201,7 +200,7 @@ class _AttentiveBackbone(nn.Module):
         check_series(x, self.rnn.input_size)
         if lengths is not None: check_lengths(lengths, x.shape[0], x.shape[2])
         x = x.to(getattr(self.rnn, 'weight_ih_l0', torch.empty(0)).dtype)    # a quantized network has no such weight
-        return _features(self.rnn, x.transpose(1, 2), lengths, self.last)
+        return fill_padding(_features(self.rnn, x.transpose(1, 2), lengths, self.last), lengths)
 
 # %% ../../nbs/22_models.attentive_rnn.ipynb #832011ba
 class AttentiveRNNPlus(PaddedSequential):
