@@ -6,7 +6,11 @@ import sys
 import pytest
 
 LIGHT = ('core', 'checks', 'testing', 'layers.norm', 'layers.dropout', 'layers.attention', 'layers.pooling', 'layers.recurrent',
+<<<<<<< HEAD
          'layers.encoder', 'layers.heads', 'layers.embedding', 'models', 'models.rnn', 'models.rnn_attention')
+=======
+         'layers.encoder', 'layers.heads', 'layers.embedding', 'models', 'models.rnn_attention', 'models.attentive_rnn')
+>>>>>>> wt-wide
 
 def run(code):
     "The JSON that `code` prints in a new interpreter"
@@ -28,7 +32,11 @@ def test_texts_load_no_optional_package():
 
 def test_models_has_the_zoo():
     assert run("import json, tsai_rnnattn.models as m; print(json.dumps([o for o in vars(m) if o.endswith('Plus')]))") == \
+<<<<<<< HEAD
         ['RNNPlus', 'LSTMPlus', 'GRUPlus', 'RNNAttentionPlus', 'LSTMAttentionPlus', 'GRUAttentionPlus']
+=======
+        ['RNNAttentionPlus', 'LSTMAttentionPlus', 'GRUAttentionPlus', 'AttentiveRNNPlus']
+>>>>>>> wt-wide
 
 def test_all_has_the_usual_names():
     names = run("import json; from tsai_rnnattn.all import *; print(json.dumps(sorted(globals())))")

@@ -1,3 +1,4 @@
 "The model zoo; needs PyTorch alone."
 from .rnn import *
 from .rnn_attention import *
+from .attentive_rnn import *
