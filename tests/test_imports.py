@@ -6,11 +6,7 @@ import sys
 import pytest
 
 LIGHT = ('core', 'checks', 'testing', 'layers.norm', 'layers.dropout', 'layers.attention', 'layers.pooling', 'layers.recurrent',
-<<<<<<< HEAD
-         'layers.encoder', 'layers.heads', 'layers.embedding', 'models', 'models.rnn', 'models.rnn_attention')
-=======
-         'layers.encoder', 'layers.heads', 'layers.embedding', 'models', 'models.rnn_attention', 'models.attentive_rnn')
->>>>>>> wt-wide
+         'layers.encoder', 'layers.heads', 'layers.embedding', 'models', 'models.rnn', 'models.rnn_attention', 'models.attentive_rnn')
 
 def run(code):
     "The JSON that `code` prints in a new interpreter"
@@ -32,11 +28,7 @@ def test_texts_load_no_optional_package():
 
 def test_models_has_the_zoo():
     assert run("import json, tsai_rnnattn.models as m; print(json.dumps([o for o in vars(m) if o.endswith('Plus')]))") == \
-<<<<<<< HEAD
-        ['RNNPlus', 'LSTMPlus', 'GRUPlus', 'RNNAttentionPlus', 'LSTMAttentionPlus', 'GRUAttentionPlus']
-=======
-        ['RNNAttentionPlus', 'LSTMAttentionPlus', 'GRUAttentionPlus', 'AttentiveRNNPlus']
->>>>>>> wt-wide
+        ['RNNPlus', 'LSTMPlus', 'GRUPlus', 'RNNAttentionPlus', 'LSTMAttentionPlus', 'GRUAttentionPlus', 'AttentiveRNNPlus']
 
 def test_all_has_the_usual_names():
     names = run("import json; from tsai_rnnattn.all import *; print(json.dumps(sorted(globals())))")
@@ -44,7 +36,8 @@ def test_all_has_the_usual_names():
               'TSDataLoaders', 'TSStandardize', 'RNNAttentionPlus', 'LSTMAttentionPlus', 'GRUAttentionPlus', 'lin_nd_head',
               'MultiHeadAttention', 'TSTEncoder', 'TSTEncoderLayer', 'MeanPool', 'padding_mask', 'attention_maps',
               'record_attention', 'plot_attention', 'show_attention', 'count_parameters', 'mean_pool_head', 'init_recurrent',
-              'CheckFiniteCallback', 'RNN', 'LSTMPlus', 'RNNClassifier', 'RecurrentLayer', 'token_embedding', 'AdditiveAttentionPool',
+              'CheckFiniteCallback', 'RNN', 'LSTMPlus', 'RNNClassifier', 'AttentiveRNN', 'RecurrentLayer', 'token_embedding',
+              'AdditiveAttentionPool',
               'TextDataLoaders', 'train_tokenizer', 'text_normalizer', 'save_text_learner', 'load_text_learner'):
         assert n in names
     assert not [n for n in names if n.startswith(('check_', 'assert_'))]
