@@ -14,8 +14,8 @@ from tsai_rnnattn.core import fill_padding, padding_mask
 from tsai_rnnattn.layers.encoder import TSTEncoder
 from tsai_rnnattn.layers.heads import pool_head
 from tsai_rnnattn.layers.pooling import (AdditiveAttentionPool, AttentionPool, HardAttentionPool, LastState, LastStep, LocalAttentionPool,
-                                         MaxOverTime, MeanPool, SelfAttentionPool)
-from tsai_rnnattn.models import GRUAttentionPlus
+                                         MaxOverTime, MeanPool, SelfAttentionPool, pool_weights)
+from tsai_rnnattn.models import GRUAttentionPlus, GRUPlus
 from tsai_rnnattn.testing import assert_compile, assert_export, assert_model, random_series
 
 def self_attention(d_model, **kw): return SelfAttentionPool(TSTEncoder(None, d_model, 2, d_ff=11, dropout=0., **kw))
@@ -301,3 +301,17 @@ def test_bad_arguments_are_refused(make, error, text):
 
 def test_settings_are_shown():
     assert 'window=4' in repr(LocalAttentionPool(6, window=4)) and 'tau=0.5' in repr(HardAttentionPool(6, tau=.5))
+
+def test_weights_of_a_model():
+    "Those that its pooling computes in evaluation mode, with lengths in place; the model stays as it was"
+    for pool in (AttentionPool, HardAttentionPool, partial(AdditiveAttentionPool, dropout=0.5)):
+        model = GRUPlus(3, 2, hidden_size=8, custom_head=partial(pool_head, pool))
+        x, lengths = random_series(5, 3, 7), torch.tensor([7, 1, 6, 2, 7])
+        w = pool_weights(model, x, lengths)
+        assert w.shape == (5, 7) and not w[~padding_mask(lengths, 7)].any() and not w.requires_grad
+        assert_close(w.sum(1), torch.ones(5))
+        assert_close(pool_weights(model, x, lengths=lengths), w)
+        assert model.training and not model.head[1]._forward_pre_hooks
+
+def test_weights_of_a_model_without_attention_pooling_are_refused():
+    with pytest.raises(ValueError, match='got 0 of them'): pool_weights(GRUPlus(3, 2, hidden_size=8), random_series(5, 3, 7))

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..checks import check_sizes
+from ..core import eval_mode
 
 # %% ../../nbs/12_layers.attention.ipynb #08936adf
 def _expand_mask(mask, shape):
@@ -174,9 +175,5 @@ def attention_maps(
     **kwargs # its keyword arguments, such as lengths
 )->Tensor: # [n_layers, bs, n_heads, sl, sl]: query steps, then key steps
     "The attention weights of `model(*inputs, **kwargs)` in evaluation mode; the mode of each module is restored"
-    modes = {m: m.training for m in model.modules()}
-    try:
-        with record_attention(model.eval()) as weights, torch.no_grad(): model(*inputs, **kwargs)
-    finally:
-        for m,training in modes.items(): m.training = training
+    with record_attention(model) as weights, eval_mode(model), torch.no_grad(): model(*inputs, **kwargs)
     return torch.stack(weights)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LastStep', 'LastState', 'MeanPool', 'MaxOverTime', 'AttentionPool', 'AdditiveAttentionPool', 'LocalAttentionPool',
-           'HardAttentionPool', 'SelfAttentionPool']
+           'HardAttentionPool', 'SelfAttentionPool', 'pool_weights']
 
 # %% ../../nbs/13_layers.pooling.ipynb #99772194
 from math import isfinite
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checks import check_dropouts, check_sizes
-from ..core import fill_padding, padding_mask
+from ..core import eval_mode, fill_padding, padding_mask
 from .attention import attention_maps
 
 # %% ../../nbs/13_layers.pooling.ipynb #c00de9cb
@@ -212,3 +212,18 @@ class SelfAttentionPool(nn.Module):
         "The mean of the encoder's output over the real steps"
         steps = self.encoder(fill_padding(x, lengths).transpose(1, 2), real=_real(x, lengths)) # [bs, sl, d_model]
         return self.mean(steps.transpose(1, 2), lengths)
+
+# %% ../../nbs/13_layers.pooling.ipynb #a35a1ca3
+def pool_weights(
+    model:nn.Module, # any model with one attention pooling inside
+    *inputs, # its inputs: x, or x and lengths
+    **kwargs # its keyword arguments, such as lengths
+)->Tensor: # [bs, sl]
+    "The weight of each step in `model(*inputs, **kwargs)` in evaluation mode; raises `ValueError` unless there is one attention pooling"
+    pools, weights = [m for m in model.modules() if isinstance(m, (_WeightedPool, SelfAttentionPool))], []
+    if len(pools) != 1: raise ValueError(f"expected a model with one attention pooling, such as AttentionPool, got {len(pools)} of them")
+    hook = pools[0].register_forward_pre_hook(lambda pool, args: weights.append(pool.weights(*args[:2])))
+    try:
+        with eval_mode(model), torch.no_grad(): model(*inputs, **kwargs)
+    finally: hook.remove()
+    return weights[0]
