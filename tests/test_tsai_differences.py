@@ -67,10 +67,17 @@ MODEL = 'c_in, c_out, seq_len, d=None, hidden_size=128, rnn_layers=1, bias=True,
         'use_bn=True, flatten=True'
 ARCHIVE = "on_disk=True, mode='c', Xdtype='float32', ydtype=None, "
 SINGLE = 'use_single_batch=True, '
+RECURRENT = "c_in, c_out, seq_len=None, hidden_size={}, n_layers=1, bias=True, rnn_dropout={}, bidirectional=False, {}fc_dropout=0.0, " \
+            "last_step=True, {}custom_head=None, y_range=None, init_weights=True, {}"
+CATEGORIES = 'n_cat_embeds=None, cat_embed_dims=None, cat_padding_idxs=None, cat_pos=None, feature_extractor=None, '
+RNNS = (RECURRENT.format([100], 0, CATEGORIES, 'bn=False, ', '**kwargs'), RECURRENT.format(100, 0.0, '', '', '*, d=None, stateful=False'))
+PLAIN = 'c_in, c_out, hidden_size=100, n_layers=1, bias=True, rnn_dropout=0, bidirectional=False, fc_dropout=0.0, init_weights=True'
 SIGNATURES = {                                                           # name: its module in tsai, its parameters there, and here
     'RNNAttentionPlus': ('models.RNNAttentionPlus', MODEL, f"{MODEL}, *, causal=False, norm='batch', rnn_init=None"),
     'LSTMAttentionPlus': ('models.RNNAttentionPlus', MODEL, f"{MODEL}, *, causal=False, norm='batch', rnn_init=None"),
     'GRUAttentionPlus': ('models.RNNAttentionPlus', MODEL, f"{MODEL}, *, causal=False, norm='batch', rnn_init=None"),
+    **{f'{cell}Plus': ('models.RNNPlus', *RNNS) for cell in ('RNN', 'LSTM', 'GRU')},
+    **{cell: ('models.RNN', PLAIN, RNNS[1]) for cell in ('RNN', 'LSTM', 'GRU')},
     'lin_nd_head': ('models.layers',
         'n_in, n_out, seq_len=None, d=None, flatten=False, use_bn=False, fc_dropout=0.0',
         'n_in, n_out, seq_len=None, d=None, flatten=False, use_bn=False, fc_dropout=0.0, y_range=None'),
@@ -131,8 +138,8 @@ def test_loaders_and_predictions_take_other_arguments():
 
 def shared_names():
     "What this library exports and tsai defines under the same name"
-    names = ('models.RNNAttentionPlus', 'models.layers', 'models.utils', 'data.core', 'data.preprocessing', 'data.transforms',
-             'data.external', 'data.validation', 'data.preparation', 'utils', 'learner', 'losses', 'metrics', 'analysis')
+    names = ('models.RNNAttentionPlus', 'models.RNNPlus', 'models.RNN', 'models.layers', 'models.utils', 'data.core', 'data.preprocessing',
+             'data.transforms', 'data.external', 'data.validation', 'data.preparation', 'utils', 'learner', 'losses', 'metrics', 'analysis')
     modules = [tsai(o) for o in names]
     mine = {k for k,v in vars(ours).items() if getattr(v, '__module__', '').startswith('tsai_rnnattn')}
     return {k for m in modules for k,v in vars(m).items() if k in mine and getattr(v, '__module__', '').startswith('tsai')}
@@ -143,6 +150,14 @@ def test_the_page_names_what_both_have():
     assert {'TSStandardize', 'max_pool_head', 'GRUAttentionPlus', 'LastStep', 'TSTensor'} <= shared
     assert not [k for k in shared if not re.search(rf'`_?{k}\b', text)]
 
+
+def test_recurrent_models_of_tsai():
+    plus = [theirs(f'{cell}Plus') for cell in ('RNN', 'LSTM', 'GRU')]
+    for M in plus:
+        assert len([o for o in M(3, 2, hidden_size=[8, 8, 8]).backbone.rnn if isinstance(o, nn.RNNBase)]) == 1
+        bias = M(3, 2, hidden_size=[8]).backbone.rnn[0].bias_ih_l0
+        assert bias.sum() == len(bias) // 4                              # of an RNN: 2 of 8 features; of a GRU: parts of two gates
+        M(3, 2, hidden_sizes=8)                                          # accepted
 
 def gru(**kwargs): return theirs('GRUAttentionPlus')(3, kwargs.pop('c_out', 2), 7, **{**SMALL, **kwargs}).eval()
 def batch(): return torch.randn(5, 3, 7)                                 # [bs, c_in, sl]

@@ -302,7 +302,7 @@ def split_loaders(
     if drop_last and bs > len(train):
         raise ValueError(f"bs={bs} with drop_last=True, but training has {len(train)} samples: pass a smaller bs")
     dl = TSDataLoader(train, bs, num_workers, _train_weights(weights, train), by_length, shuffle=True, drop_last=drop_last,
-                      after_batch=list(batch_tfms))
+                      after_batch=batch_tfms)
     return [dl, *(dl.new(o, bs=ifnone(val_bs, bs), shuffle=False, drop_last=False) for o in others)]
 
 # %% ../../nbs/38_data.loaders.ipynb #5185fd43
