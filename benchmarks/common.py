@@ -92,9 +92,9 @@ def cpu_model():
 def memory_gb():
     with open('/proc/meminfo') as f: return int(f.readline().split()[1]) * 1024 / 1e9
 
-def machine(cores, threads, device='cpu'):
-    "Processor, versions and date, one line each"
+def machine(cores, threads, device='cpu', packages=('tsai_rnnattn', 'tsai', 'torch', 'fastai', 'fastcore', 'numpy')):
+    "Processor, versions of `packages` and date, one line each"
     card = [f'{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}'] if device == 'cuda' else []
-    versions = ', '.join(f'{p} {version(p)}' for p in ('tsai_rnnattn', 'tsai', 'torch', 'fastai', 'fastcore', 'numpy'))
+    versions = ', '.join(f'{p} {version(p)}' for p in packages)
     return [*card, f'{cpu_model()}, {cores} cores, {threads} threads, {memory_gb():.0f} GB memory',
             f'{versions}, Python {platform.python_version()}, {platform.system()} {platform.machine()}', f'{date.today()}']

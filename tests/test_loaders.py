@@ -24,6 +24,7 @@ from tsai_rnnattn.data.loaders import TSDataLoader, TSDataLoaders, draw_splits
 from tsai_rnnattn.data.transforms import TSImpute, TSNormalize, TSRobustScale, TSStandardize, TSTransform
 from tsai_rnnattn.data.types import RaggedSeries, pad_series
 from tsai_rnnattn.models import GRUAttentionPlus
+from tsai_rnnattn.testing import random_series
 
 matplotlib.use('agg')
 
@@ -635,3 +636,7 @@ def test_loaders_pickled_without_the_newer_attributes(vowels):
             for k in names: vars(o).pop(k, None)
     dls = pickle.loads(pickle.dumps(dls))
     assert (dls.len, dls.vars) == (29, 12) and dls.test_dl(vowels[0][:3]).one_batch()[0].shape == (3, 12, 29)
+
+def test_one_transform_needs_no_list():
+    dls = TSDataLoaders.from_numpy(random_series(20, 3, 7).numpy(), ['a', 'b']*10, batch_tfms=TSStandardize(by_sample=True), seed=0)
+    assert [type(o) for o in dls.after_batch.fs] == [TSStandardize]
