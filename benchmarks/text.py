@@ -152,9 +152,9 @@ def measure_speed(dls, repeats=7):
 
 # report
 
-INTRO = """Weighted F1 of four classes, on 1,500 titles for validation and 1,500 for the test, after training on 7,000. The settings were chosen
-on validation, for the first model. A model is trained for {epochs} epochs with each of {seeds} seeds, and then the test split is read once.
-The table has the means, and the range of the test."""
+INTRO = """Weighted F1 of four classes, on 1,500 titles for validation and 1,500 for the test, after training on 7,000. The settings were
+chosen on validation, for the first model. A model is trained for {epochs} epochs with each of {seeds} seeds, and then the test split is
+read once. The table has the means, and the range of the test."""
 MODELS = """The models are bidirectional GRUs with 64 features per direction, which differ in how they pool their outputs. Their vectors of
 tokens begin with what occurs together in the titles of training (`vectors` in `benchmarks/text.py`), except where the table says
 otherwise."""
