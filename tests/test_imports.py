@@ -30,7 +30,8 @@ def test_all_has_the_usual_names():
     for n in ('Learner', 'accuracy', 'set_seed', 'load_learner', 'ClassificationInterpretation', 'torch', 'np', 'get_UCR_data',
               'TSDataLoaders', 'TSStandardize', 'RNNAttentionPlus', 'LSTMAttentionPlus', 'GRUAttentionPlus', 'lin_nd_head',
               'MultiHeadAttention', 'TSTEncoder', 'TSTEncoderLayer', 'MeanPool', 'padding_mask', 'attention_maps',
-              'record_attention', 'plot_attention', 'count_parameters', 'mean_pool_head', 'init_recurrent', 'CheckFiniteCallback'):
+              'record_attention', 'plot_attention', 'show_attention', 'count_parameters', 'mean_pool_head', 'init_recurrent',
+              'CheckFiniteCallback'):
         assert n in names
     assert not [n for n in names if n.startswith(('check_', 'assert_'))]
 
