@@ -223,3 +223,13 @@ def test_dropouts_after_the_embedding():
     assert 0.4 < hidden.float().mean() < 0.6 and (steps[~hidden] != 0).all()
     steps = RNNClassifier(11, 4, embed_dropout=0.5)._steps(random_tokens(200, 11, 7), None)[0]
     assert 0.4 < (steps == 0).float().mean() < 0.6 and not (steps == 0).all(2).any()
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+@pytest.mark.parametrize('bidirectional', (False, True))
+def test_on_a_gpu(bidirectional):
+    for model, x in ((GRUPlus(3, 4, hidden_size=[8, 6], bidirectional=bidirectional), series()),
+                     (RNNClassifier(bidirectional=bidirectional, custom_head=attention_pool_head, **TOKENS), tokens())):
+        want = model.eval()(x, LENGTHS)
+        assert_close(model.cuda()(x.cuda(), LENGTHS.cuda()).cpu(), want, atol=1e-4, rtol=1e-4)
+        y, hidden = model(x.cuda(), hidden=model.init_hidden(5))
+        assert y.is_cuda and hidden is not None
