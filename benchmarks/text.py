@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 from fastai.learner import Learner
+from fastai.optimizer import OptimWrapper
 from fastai.torch_core import set_seed
 from fastcore.script import call_parse
 from sklearn.decomposition import TruncatedSVD
@@ -140,7 +141,7 @@ def plain_loop(dls, model):
     return epoch
 
 def learner_epoch(dls, model):
-    learn = Learner(dls, model)
+    learn = Learner(dls, model, opt_func=partial(OptimWrapper, opt=torch.optim.AdamW))     # that of the plain loop
     def epoch():
         with learn.no_bar(), learn.no_logging(): learn.fit(1, LR)
     return epoch
