@@ -24,3 +24,13 @@ def test_an_object_without_a_dtype_is_converted(): assert check_X(NoDtype()).dty
 
 def test_an_unknown_activation_without_a_similar_name():
     with pytest.raises(ValueError, match="'zzz' is unknown. Known names: relu, "): get_activation_fn('zzz')
+
+@pytest.mark.parametrize('y,says', [
+    (['a', float('nan'), 'b'], 'the label of sample 1 is nan'),
+    (['a', None, 'b'], 'the label of sample 1 is None'), ((0, 'a', 'b'), 'the label of sample 0 is 0'),
+    ([['a', 'b'], ['a', float('nan')], ['a', 'b']], 'the label of sample 1 is nan')], ids=str)
+def test_labels_that_numpy_would_turn_into_strings_are_refused(y, says):
+    with pytest.raises(TypeError, match=says): check_y(y, 3)
+
+def test_a_list_of_strings_stays_one():
+    assert check_y(['a', 'b', 'a'], 3).dtype.kind == 'U'

@@ -182,10 +182,12 @@ def check_y(
 
 # %% ../nbs/01_checks.ipynb #d2c34064
 def _regular(y):
-    "`y` as an array; raises `ValueError` if it is ragged"
-    try: return np.asanyarray(y)
+    "`y` as an array; raises `ValueError` if it is ragged, `TypeError` for a list of strings and others, all of which numpy makes strings"
+    try: array = np.asanyarray(y)
     except ValueError as e: raise ValueError("y is ragged: all labels or targets need the same shape; for sets of labels of several sizes, "
                                              "pass booleans [n, k], True where a label applies") from e
+    if array.dtype.kind == 'U' and isinstance(y, (list, tuple)): _check_complete(np.array(y, object))
+    return array
 
 def _check_complete(y):
     "Raise `TypeError` or `ValueError` naming the first sample without a label or target"

@@ -356,7 +356,6 @@ def _check_data(texts, y):
     "Texts and labels; raises `TypeError` or `ValueError` unless there is one label or target per text"
     texts = _check_texts(texts)
     if len(texts) != len(y): raise ValueError(f"got {len(texts)} texts and {len(y)} labels or targets: expected one per text")
-    if isinstance(y, (list, tuple)) and any(isinstance(o, str) for o in y): y = np.array(y, object)    # numpy would turn NaN into 'nan'
     return texts, check_y(y, len(texts))
 
 def _check_classes(targets):
