@@ -291,7 +291,7 @@ BAD_FILES = {
     'more values in a later row': (b'text,label\nx,a\nx,y,b\n', ValueError, 'Expected 2 fields in line 3, saw 3'),
     'no label': (b'text,label\nx,a\ny,\n', ValueError, "row 1 has no 'label'"),
     'a row that is cut': (b'text,label\nx,a\ny\n', ValueError, "row 1 has no 'label'"),
-    'one class': (b'text,label\n' + b'x y,a\n' * 9, ValueError, "all texts of training have the label 'a'"),
+    'one class': (b'text,label\n' + b'x y,a\n' * 9, ValueError, "all samples of training have the label 'a'"),
 }
 
 @pytest.mark.parametrize('name', BAD_FILES)
@@ -317,7 +317,7 @@ BAD_DATA = {
     'a missing label': (lambda: dict(y=[*Y[:-1], None]), TypeError, 'label of sample 129 is None'),
     'a NaN among labels': (lambda: dict(y=[*Y[:-1].tolist(), float('nan')]), TypeError, 'label of sample 129 is nan'),
     'one class': (lambda: dict(y=['a'] * 130), ValueError, "label 'a': expected two or more"),
-    'one class in training': (lambda: dict(y=['a'] * 97 + ['b'] * 33), ValueError, "label 'a': expected two or more"),
+    'one class in training': (lambda: dict(y=['a'] * 97 + ['b'] * 33), ValueError, "'b' of sample 97 does not occur"),
     'a label that training lacks': (lambda: dict(y=[*Y[:-1], 'Weather']), ValueError, "'Weather' of sample 129 does not occur"),
     'splits that overlap': (lambda: dict(splits=([0, 1, 2], [2, 3])), ValueError, 'row 2 appears twice'),
     'splits out of range': (lambda: dict(splits=(range(100), range(100, 131))), ValueError, 'from 0 to 129'),

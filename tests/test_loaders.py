@@ -243,6 +243,7 @@ REFUSALS = {
     'no weight in training': (lambda: dict(weights=[0] * 15 + [1] * 5), 'not all 0 in training'),
     'a masked target': (lambda: dict(y=np.ma.masked_array(X20[:, 0, 0], np.arange(20) == 6)), 'target of sample 6 is masked'),
     'a masked label': (lambda: dict(y=np.ma.masked_array(Y20, np.arange(20) == 6)), 'target of sample 6 is masked'),
+    'one class': (lambda: dict(y=['a']*20), "label 'a': expected two or more"),
     'masked values': (lambda: dict(X=np.ma.masked_equal(X20, X20[3, 1, 2])), 'nan in sample 3, variable 1, step 2'),
     'masked integers': (lambda: dict(X=np.ma.masked_equal(np.arange(280).reshape(20, 2, 7), 50)), 'nan in sample 3, variable 1, step 1'),
     'lengths of a ragged list': (lambda: dict(X=[x[:, :2 + i % 3] for i,x in enumerate(X20)], lengths=[2] * 20), 'leave out lengths'),

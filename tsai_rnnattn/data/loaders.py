@@ -315,6 +315,8 @@ def _as_splits(ds):
         raise ValueError(f"datasets of different kind, {ds[0].kind} and {other[0]}: make the others with train.new(X, y)")
     if any(o.targets is not ds[0].targets for o in ds):
         raise ValueError("the datasets encode their targets differently: pass the others targets=train.targets")
+    if (targets := ds[0].targets).vocab and targets.c == 1:
+        raise ValueError(f"all samples of training have the label {targets.vocab[0]!r}: expected two or more labels, or floats to predict")
     ds = [copy(o) for o in ds]
     for i,o in enumerate(ds): o.split_idx = min(i, 1)
     return ds

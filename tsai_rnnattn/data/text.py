@@ -319,7 +319,6 @@ class TextDataLoaders(DataLoaders):
         texts, y = _check_data(texts, y)
         splits = check_splits(draw_splits(y, valid_pct, seed) if splits is None else splits, len(texts))
         targets = make_targets(y[splits[0]], class_weight, standardize_y)
-        _check_classes(targets)
         y = targets.encode(y)
         encoder = TextEncoder(_trained(tokenizer, [texts[i] for i in splits[0]]))
         X = encoder(texts)
@@ -357,11 +356,6 @@ def _check_data(texts, y):
     texts = _check_texts(texts)
     if len(texts) != len(y): raise ValueError(f"got {len(texts)} texts and {len(y)} labels or targets: expected one per text")
     return texts, check_y(y, len(texts))
-
-def _check_classes(targets):
-    "Raise `ValueError` for labels of one class only"
-    if not targets.vocab or targets.c > 1: return
-    raise ValueError(f"all texts of training have the label {targets.vocab[0]!r}: expected two or more labels")
 
 def _trained(tokenizer, texts):
     "`tokenizer`, or the one that it trains on `texts`"
