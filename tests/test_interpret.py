@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from tsai_rnnattn.interpret import ShadedText, show_attention
+from tsai_rnnattn.interpret import ShadedText, plot_attention, show_attention
 from tsai_rnnattn.testing import random_series
 
 TOKENS, WEIGHTS = ['why', 'tennis', 'matters'], [.2, .7, .1]
@@ -107,3 +107,8 @@ def test_text_needs_no_ipython():
     code = "import sys; from tsai_rnnattn.interpret import ShadedText; sys.modules['IPython'] = None\n" \
            "s = ShadedText(['a', 'b'], [.5, .5]); s._repr_html_(); s.plot()"
     subprocess.run([sys.executable, '-c', code], check=True, env={'MPLBACKEND': 'agg', 'PYTHONPATH': ':'.join(sys.path)})
+
+def test_series_and_maps_of_a_graph_are_drawn():
+    series, weights = torch.randn(3, 7, requires_grad=True), torch.rand(7, 7, requires_grad=True)
+    fig = plot_attention(series, weights)
+    assert_close(torch.as_tensor(fig.axes[1].images[0].get_array().data).float(), weights.detach())

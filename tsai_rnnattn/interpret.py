@@ -56,7 +56,7 @@ def plot_attention(
     names:list|None=None, # names of the variables for a legend; None: no legend
 )->plt.Figure: # the figure
     "Draw a series above its attention map, both over time steps; raises `ValueError` for other shapes"
-    series, weights = torch.as_tensor(series).cpu(), torch.as_tensor(weights).cpu()
+    series, weights = (torch.as_tensor(o).detach().cpu() for o in (series, weights))
     _check_map(series, weights)
     fig, (top, below) = plt.subplots(2, 1, sharex=True, figsize=figsize, height_ratios=(1, 3), layout='constrained')
     top.plot(series.T, lw=1)
