@@ -30,7 +30,7 @@ def fill_padding(
     value:float=0., # what to write into padded steps
 )->Tensor: # [bs, c_in, sl]; `x` itself without `lengths`
     "`x` with `value` in its padded steps"
-    return x if lengths is None else x.masked_fill(~padding_mask(lengths.to(x.device), x.shape[2])[:, None], value)
+    return x if lengths is None else x.where(padding_mask(lengths.to(x.device), x.shape[2])[:, None], value)
 
 # %% ../nbs/00_core.ipynb #4ffb1045
 _activations = {c.__name__.lower(): c for c in (

@@ -30,7 +30,7 @@ def _norm_steps(
 )->Tensor: # [bs, sl, d_model]
     "Batch norm of `[bs, sl, d_model]` over the real steps; padded steps become 0"
     if real is None: return norm(x.flatten(0, 1)).reshape(x.shape)
-    if not training: return _norm_steps(norm, x).masked_fill(~real[..., None], 0.)
+    if not training: return _norm_steps(norm, x).where(real[..., None], 0.)
     normed = norm(x[real])                                       # [real steps, d_model]
     return normed.new_zeros(x.shape).masked_scatter(real[..., None], normed)
 
@@ -83,7 +83,7 @@ class StepLayerNorm(nn.LayerNorm):
     )->Tensor: # [bs, sl, d_model]
         "Normalize `x`; padded steps become 0"
         if real is None: return super().forward(x)
-        return super().forward(x.masked_fill(~real[..., None], 0.)).masked_fill(~real[..., None], 0.)
+        return super().forward(x.where(real[..., None], 0.)).where(real[..., None], 0.)
 
 # %% ../../nbs/10_layers.norm.ipynb #3da9646e
 def step_norm(

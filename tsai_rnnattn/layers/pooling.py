@@ -70,7 +70,7 @@ class MaxOverTime(nn.Module):
 
 # %% ../../nbs/13_layers.pooling.ipynb #04ebee3e
 class _WeightedPool(nn.Module):
-    "A weighted mean over the real steps; a subclass defines `_weights`, for features that are 0 at padded steps"
+    "A weighted mean over the real steps; a subclass defines `_weights`, for features that are finite at padded steps"
     def weights(self,
         x:Tensor, # [bs, d_model, sl]
         lengths:Tensor|None=None, # real steps of each series, int64 [bs]; None: no padding
@@ -83,9 +83,9 @@ class _WeightedPool(nn.Module):
         lengths:Tensor|None=None, # real steps of each series, int64 [bs]; None: no padding
     )->Tensor: # [bs, d_model]
         "The weighted mean over the real steps"
-        x = fill_padding(x, lengths)
-        return (x @ self._drop(self._weights(x, lengths)).to(x.dtype)[..., None]).squeeze(2)
+        return self._mean(fill_padding(x, lengths), lengths)
 
+    def _mean(self, x, lengths): return (x @ self._drop(self._weights(x, lengths)).to(x.dtype)[..., None]).squeeze(2)
     def _drop(self, weights): return weights
 
 # %% ../../nbs/13_layers.pooling.ipynb #0b3f3f69

@@ -15,7 +15,7 @@ from torch import Tensor, library, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from ..checks import check_dropouts, check_lengths, check_sizes
-from ..core import padding_mask
+from ..core import fill_padding
 from .dropout import FastDropout
 from .pooling import LastState, LastStep
 
@@ -59,26 +59,30 @@ def _compiling(): return torch.compiler.is_compiling() and not torch.compiler.is
 # %% ../../nbs/14_layers.recurrent.ipynb #eb5a2e58
 def recurrent_steps(
     rnn:nn.RNNBase, # nn.RNN, nn.LSTM or nn.GRU with batch_first=True
-    x:Tensor, # [bs, sl, c_in]
+    x:Tensor, # [bs, sl, c_in], of any numeric dtype
     lengths:Tensor|None=None, # real steps of each series, int64 [bs]; None: no padding
 )->Tensor: # [bs, sl, hidden_size], or twice as many features if bidirectional
     "The outputs of the top layer at every step, 0 at padded steps"
+    x = x.to(_weight(rnn).dtype)
     if torch.compiler.is_exporting() and not rnn.training and (lengths is not None or isinstance(x.shape[1], torch.SymInt)):
         return _recurrent_op(x, lengths, list(rnn.parameters()), rnn.mode, rnn.num_layers, rnn.hidden_size, rnn.bidirectional)
     if lengths is None: return rnn(x)[0]
-    padded = ~padding_mask(lengths.to(x.device), x.shape[1])[..., None]
-    x = x.masked_fill(padded, 0.)                                # a NaN here would reach the gradients
-    steps = _run_both(rnn, x, lengths) if rnn.bidirectional else rnn(x)[0]
-    return steps.masked_fill(padded, 0.)
+    x = _fill_steps(x, lengths)                                  # a NaN here would reach the gradients
+    return _fill_steps(_run_both(rnn, x, lengths) if rnn.bidirectional else rnn(x)[0], lengths)
+
+def _fill_steps(x, lengths): return fill_padding(x.transpose(1, 2), lengths).transpose(1, 2)         # [bs, sl, d_model]
+
+def _weight(rnn): return getattr(rnn, 'weight_ih_l0', torch.empty(0))    # a quantized network has neither this nor a `proj_size`
 
 # %% ../../nbs/14_layers.recurrent.ipynb #d68db039
 def recurrent_states(
     rnn:nn.RNNBase, # nn.RNN, nn.LSTM or nn.GRU with batch_first=True
-    x:Tensor, # [bs, sl, c_in]
+    x:Tensor, # [bs, sl, c_in], of any numeric dtype
     lengths:Tensor|None=None, # real steps of each series, int64 [bs]; None: no padding
     hidden=None, # state before the first step [n_layers * directions, bs, hidden_size], of an LSTM a pair of them; None: zeros
 )->tuple: # outputs [bs, sl, hidden_size], or twice as many features if bidirectional; state like `hidden`
     "The outputs of the top layer at every step, 0 at padded steps, and the state after the last real step of each series"
+    x = x.to(_weight(rnn).dtype)
     if lengths is None: return rnn(x, hidden)
     packed, hidden = rnn(pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False), hidden)
     return pad_packed_sequence(packed, batch_first=True, total_length=x.shape[1])[0], hidden
@@ -129,8 +133,6 @@ class _RecurrentNets(nn.Module):
         return x, states
 
 # %% ../../nbs/14_layers.recurrent.ipynb #f3a168b7
-def _weight(rnn): return getattr(rnn, 'weight_ih_l0', torch.empty(0))    # a quantized network has neither this nor a `proj_size`
-
 def _zero_state(rnn, bs):
     n = rnn.num_layers * (1 + rnn.bidirectional)
     h, c = (_weight(rnn).new_zeros(n, bs, size) for size in (getattr(rnn, 'proj_size', 0) or rnn.hidden_size, rnn.hidden_size))
@@ -161,13 +163,12 @@ class RecurrentLayer(_RecurrentNets):
                                                         "the state of the next batch; choose one")
 
     def forward(self,
-        x:Tensor, # [bs, sl, c_in]
+        x:Tensor, # [bs, sl, c_in], of any numeric dtype
         lengths:Tensor|None=None, # real steps of each series, int64 [bs]; None: no padding
         hidden=None, # state before the first step, as from `init_hidden`; None: zeros, or the carried state
     )->tuple: # outputs [bs, sl, d_model], 0 at padded steps; last state [bs, d_model]; with `hidden` also the new state, in the same form
         "Outputs and last state; raises `ValueError` or `TypeError` for lengths and states that do not fit"
         if lengths is not None: check_lengths(lengths, *x.shape[:2])
-        x = x.to(_weight(self.rnn['0']).dtype)
         if hidden is None and not self.stateful: steps, new = self._steps(x, lengths), []
         else: steps, new = self._steps_and_states(x, lengths, self._carried(x) if hidden is None else self._given(hidden, len(x)))
         last = self.last(steps.transpose(1, 2), lengths)
@@ -196,7 +197,8 @@ class RecurrentLayer(_RecurrentNets):
         if torch.compiler.is_exporting():
             raise ValueError("stateful=True: an exported program keeps no state; pass `hidden`, so that it returns the new one")
         if self.hidden is None or len(x) != _batch_size(self.hidden): return [None] * len(self.rnn)
-        return _map(lambda o: o.to(x, copy=True), self.hidden)   # a copy, since a tensor from inference mode takes no gradients
+        like = _weight(self.rnn['0'])
+        return _map(lambda o: o.to(like, copy=True), self.hidden)        # a copy, since a tensor from inference mode takes no gradients
 
 def _batch_size(hidden): return hidden.shape[1] if isinstance(hidden, Tensor) else _batch_size(hidden[0])
 

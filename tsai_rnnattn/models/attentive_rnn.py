@@ -20,15 +20,14 @@ from ..layers.embedding import embed_tokens, token_embedding
 from ..layers.heads import PaddedSequential, changed_options, make_head, pool_head
 from ..layers.norm import SeriesBatchNorm1d
 from ..layers.pooling import AdditiveAttentionPool, LastState, LastStep
-from ..layers.recurrent import recurrent_steps
+from ..layers.recurrent import recurrent_steps, recurrent_type
 
 # %% ../../nbs/22_models.attentive_rnn.ipynb #eef4627b
 def _recurrent_network(rnn_type, c_in, hidden_size, n_layers, rnn_dropout, bidirectional, bias=True):
-    cells = dict(lstm=nn.LSTM, gru=nn.GRU)
-    if str(rnn_type).lower() not in cells: raise ValueError(f"rnn_type={rnn_type!r}: must be 'lstm' or 'gru'")
+    if str(rnn_type).lower() not in ('lstm', 'gru'): raise ValueError(f"rnn_type={rnn_type!r}: must be 'lstm' or 'gru'")
     check_dropouts(rnn_dropout=rnn_dropout)
-    return cells[rnn_type.lower()](c_in, hidden_size, n_layers, bias=bias, batch_first=True, dropout=rnn_dropout,
-                                   bidirectional=bool(bidirectional))
+    return recurrent_type(rnn_type)(c_in, hidden_size, n_layers, bias=bias, batch_first=True, dropout=rnn_dropout,
+                                    bidirectional=bool(bidirectional))
 
 # %% ../../nbs/22_models.attentive_rnn.ipynb #9dddc4ec
 def _last_of(rnn): return LastState() if rnn.bidirectional else LastStep()
@@ -41,16 +40,14 @@ def _features(rnn, x, lengths, last=None):
 
 # %% ../../nbs/22_models.attentive_rnn.ipynb #6a40c831
 class _Attention(AdditiveAttentionPool):
-    "`AdditiveAttentionPool` that keeps the weights of the last batch, each at its former place"
+    "`AdditiveAttentionPool` that keeps the weights of the last batch"
     kept = None
-    def forward(self, x, lengths=None, places=None):
-        weights = self._weights(x, lengths)                      # [bs, sl]; x is finite in the padding, too
-        if not torch.compiler.is_exporting(): self.kept = _at_places(weights.detach(), places)
-        return (x @ self.dropout(weights).to(x.dtype)[..., None]).squeeze(2)
+    def forward(self, x, lengths=None): return self._mean(x, lengths)    # `x` is finite at padded steps
+    def _drop(self, weights):
+        if not torch.compiler.is_exporting(): self.kept = weights.detach()
+        return super()._drop(weights)
 
     def __getstate__(self): return {**self.__dict__, 'kept': None}
-
-def _at_places(weights, places): return weights if places is None else torch.empty_like(weights).scatter(1, places, weights)
 
 # %% ../../nbs/22_models.attentive_rnn.ipynb #9b53ca0e
 def _kept_weights(model):
@@ -180,8 +177,10 @@ class AttentiveRNN(BasicRNN):
         self.attn = _Attention(d_model, attn_dropout)
 
     def _pool(self, x, lengths, places):
-        features = _features(self.rnn, x, lengths, self.last if self.attn_concatenate else None)
-        return self.attn(features, lengths, places)
+        y = self.attn(_features(self.rnn, x, lengths, self.last if self.attn_concatenate else None), lengths)
+        if places is not None and not torch.compiler.is_exporting():
+            self.attn.kept = torch.empty_like(self.attn.kept).scatter(1, places, self.attn.kept)     # in the order of the input
+        return y
 
     @property
     def attention_weights(self)->Tensor: # [bs, sl]
@@ -199,7 +198,6 @@ class _AttentiveBackbone(nn.Module):
     def forward(self, x, lengths=None):
         check_series(x, self.rnn.input_size)
         if lengths is not None: check_lengths(lengths, x.shape[0], x.shape[2])
-        x = x.to(getattr(self.rnn, 'weight_ih_l0', torch.empty(0)).dtype)    # a quantized network has no such weight
         return fill_padding(_features(self.rnn, x.transpose(1, 2), lengths, self.last), lengths)
 
 # %% ../../nbs/22_models.attentive_rnn.ipynb #832011ba

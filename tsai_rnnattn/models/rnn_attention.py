@@ -8,7 +8,6 @@ __all__ = ['RNNAttentionPlus', 'LSTMAttentionPlus', 'GRUAttentionPlus']
 # %% ../../nbs/21_models.rnn_attention.ipynb #1a97531a
 from collections import OrderedDict
 
-import torch
 from torch import Tensor, nn
 
 from ..checks import check_dropouts, check_lengths, check_series, check_sizes, check_y_range
@@ -45,11 +44,9 @@ class _RNNAttentionPlus_Backbone(nn.Module):
         check_series(x, self.c_in, self.seq_len)
         bs, _, sl = x.shape
         real = None if lengths is None else padding_mask(check_lengths(lengths, bs, sl).to(x.device), sl)    # [bs, sl]
-        steps = recurrent_steps(self.rnn, x.to(_dtype(self.rnn)).transpose(1, 2), lengths)     # [bs, sl, d_model]
+        steps = recurrent_steps(self.rnn, x.transpose(1, 2), lengths)    # [bs, sl, d_model]
         features = self.encoder(steps, real=real, is_causal=self.causal)
         return features.transpose(1, 2).contiguous()             # [bs, d_model, sl]; an activation is slow on a strided tensor
-
-def _dtype(rnn): return getattr(rnn, 'weight_ih_l0', torch.empty(0)).dtype       # a quantized network has no such weight
 
 # %% ../../nbs/21_models.rnn_attention.ipynb #e5b159b1
 def _rnn_attention_head(d_model, c_out, seq_len, act, d, fc_dropout, y_range, use_bn, flatten):
