@@ -1,12 +1,15 @@
 # make demo          install into .venv, then train a GRU + attention model on BasicMotions
-# make test          run all checks: lint, exported code, clean notebooks, README, every notebook, pytest
+# make test          run all checks: lint, exported code, clean notebooks, README, documentation, every notebook, pytest
+# make docs          build the documentation from the notebooks into _docs
+# make docs-serve    show the documentation in a browser, and build it again on each change
+# make docs-test     open every page in Chromium: links, errors, search, contrast, narrow screens
 # make test-package  build the package, then test it in a new environment
 # make bench         compare speed and memory with tsai, into benchmarks/results (about 20 minutes on an idle machine)
 # make export        clean the notebooks, then generate the package and README.md from them
 PYTHON ?= python3
 BIN := .venv/bin
 .DELETE_ON_ERROR:
-.PHONY: help venv venv-dev demo test test-package bench check-lint check-export check-clean check-readme readme export clean
+.PHONY: help venv venv-dev demo test docs docs-serve docs-test test-package bench check-lint check-export check-clean check-readme readme export clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -27,9 +30,26 @@ demo: venv
 	$(BIN)/python -m tsai_rnnattn.demo
 
 # Notebooks run one at a time: on two cores, the torch threads of parallel notebooks compete, which takes several times as long.
-test: check-lint check-export check-clean check-readme
+test: check-lint check-export check-clean check-readme docs
 	$(BIN)/nbdev_test --n_workers 1
 	$(BIN)/python -m pytest tests/
+
+DOCS_PAGES = PYTHONPATH=. $(BIN)/python -m docs.build
+
+docs: venv-dev
+	$(DOCS_PAGES)
+	$(BIN)/sphinx-build -q -W --keep-going -c docs _proc/site _docs
+
+docs-serve: venv-dev
+	$(BIN)/sphinx-autobuild -c docs --pre-build 'env $(DOCS_PAGES)' --watch nbs --watch docs --watch CHANGELOG.md --open-browser _proc/site _docs
+
+docs-test: docs .venv/.installed-browser
+	$(BIN)/python -m pytest tests/test_site.py tests/test_site_browser.py
+
+.venv/.installed-browser: .venv/.installed-dev
+	@which chromium || which chromium-browser || { echo 'make docs-test needs Chromium: apt-get install chromium'; exit 1; }
+	$(BIN)/python -m pip install -c constraints.txt -e '.[browser]'
+	touch $@
 
 # Install the wheel into a new environment, train with it outside the checkout, then run tests from the unpacked sdist.
 test-package: venv-dev
@@ -81,7 +101,7 @@ export: venv-dev
 	$(MAKE) --no-print-directory readme
 
 clean:
-	rm -rf .venv .venv-bench .ruff_cache demo build dist *.egg-info
+	rm -rf .venv .venv-bench .ruff_cache _proc _docs demo build dist *.egg-info
 
 define README_PY
 import re, nbformat

