@@ -29,7 +29,7 @@ def opacities(text): return [float(o) for o in re.findall(r'rgba\(255, 140, 0, (
 def test_tokens_of_any_kind(tokens, as_weights):
     shown = show_attention(tokens, as_weights(WEIGHTS))
     assert isinstance(shown, ShadedText) and re.findall('>([^<]+)</span>', shown._repr_html_()) == TOKENS
-    assert_close(opacities(shown._repr_html_()), [.6*w/.7 for w in WEIGHTS], atol=2e-3, rtol=0)
+    assert_close(opacities(shown._repr_html_()), [.4*w/.7 for w in WEIGHTS], atol=2e-3, rtol=0)
     assert str(shown) == 'why(0.20) tennis(0.70) matters(0.10)'
 
 def test_html_is_escaped():
@@ -39,7 +39,7 @@ def test_html_is_escaped():
 
 def test_vmax_sets_the_scale():
     assert_close(opacities(html(TOKENS, WEIGHTS, vmax=1)), [.12, .42, .06])
-    assert opacities(html(TOKENS, WEIGHTS, vmax=.1)) == [.6]*3
+    assert opacities(html(TOKENS, WEIGHTS, vmax=.1)) == [.4]*3
     assert opacities(html(TOKENS, [0., 0., 0.])) == [0.]*3
     for x,n in ((TOKENS, 3), (random_series(1, 2, 3)[0], 3)):
         with pytest.raises(ValueError, match='vmax=0: must be a number > 0'): show_attention(x, [1/n]*n, vmax=0)
@@ -69,7 +69,7 @@ def test_long_texts_are_broken_into_lines_inside_the_figure():
         assert all(b.x0 >= 0 and b.x1 <= fig.bbox.width and b.y0 >= 0 and b.y1 <= title.get_window_extent().y0 for b in boxes)
         assert not any(a.overlaps(b) for i,a in enumerate(boxes) for b in boxes[i+1:])
     assert [t.get_bbox_patch().get_facecolor()[3] for t in show_attention(TOKENS, WEIGHTS).plot().axes[0].texts[:3]] == \
-        pytest.approx([.6*w/.7 for w in WEIGHTS])
+        pytest.approx([.4*w/.7 for w in WEIGHTS])
 
 @pytest.mark.parametrize('as_array', [torch.clone, np.asarray, torch.Tensor.tolist, torch.Tensor.half,
                                       lambda t: t.clone().requires_grad_()])

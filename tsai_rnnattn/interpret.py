@@ -88,8 +88,8 @@ def _top(weights, vmax):
     return vmax
 
 def _shades(weights, top):
-    "An opacity for each weight, up to 0.6, at which black and white text are readable"
-    return (.6 * weights / top).clamp(max=.6).tolist()
+    "An opacity for each weight, up to 0.4, at which dark text on a white page and light text on a dark one have enough contrast"
+    return (.4 * weights / top).clamp(max=.4).tolist()
 
 def _html_token(token, weight, shade):
     r, g, b = (round(255*c) for c in _color)
