@@ -40,15 +40,16 @@ class Arch(NamedTuple):
         "What the model reads"
         return 'token ids' if self.takes('vocab_size') else 'series'
 
+    @property
+    def any_steps(self)->bool: # otherwise only `seq_len` of them
+        "Whether the model takes any number of steps with the head that it has by default"
+        seq_len = signature(self.model).parameters.get('seq_len')
+        return seq_len is None or seq_len.default is not Parameter.empty
+
 # %% ../../nbs/29_models.zoo.ipynb #03555f7f
 def _tasks(arch):
     if not arch.takes('c_out'): return ['features']
     return ['classification', 'regression'] + ['any shape d'] * arch.takes('d')
-
-def _any_steps(arch):
-    "Whether the model takes any number of steps with the head that it has by default"
-    seq_len = signature(arch.model).parameters.get('seq_len')
-    return seq_len is None or seq_len.default is not Parameter.empty
 
 # %% ../../nbs/29_models.zoo.ipynb #09e7d03b
 _elman = 'Elman (1990)', 'https://doi.org/10.1207/s15516709cog1402_1'
@@ -102,6 +103,6 @@ def zoo_table(
     def row(arch):
         with torch.device('meta'): model = build_arch(arch, c_in if arch.reads == 'series' else vocab_size, c_out, seq_len)
         return dict(name=arch.name, reads=arch.reads, tasks=_tasks(arch), paper=arch.paper, url=arch.url, library=arch.library,
-                    attention=arch.attention, lengths='lengths' in signature(arch.model.forward).parameters, any_steps=_any_steps(arch),
+                    attention=arch.attention, lengths='lengths' in signature(arch.model.forward).parameters, any_steps=arch.any_steps,
                     stateful=arch.takes('stateful'), parameters=count_parameters(model))
     return [row(arch) for arch in zoo_models.values()]
