@@ -6,7 +6,8 @@ import sys
 import pytest
 
 LIGHT = ('core', 'checks', 'testing', 'layers.norm', 'layers.dropout', 'layers.attention', 'layers.pooling', 'layers.recurrent',
-         'layers.encoder', 'layers.heads', 'layers.embedding', 'models', 'models.rnn', 'models.rnn_attention', 'models.attentive_rnn')
+         'layers.encoder', 'layers.heads', 'layers.embedding', 'models', 'models.rnn', 'models.rnn_attention', 'models.attentive_rnn',
+         'models.zoo')
 
 def run(code):
     "The JSON that `code` prints in a new interpreter"

@@ -2,3 +2,4 @@
 from .rnn import *
 from .rnn_attention import *
 from .attentive_rnn import *
+from .zoo import *
