@@ -88,12 +88,12 @@ check-clean: venv-dev
 	{ echo 'A notebook has metadata that changes between runs: run make export.'; exit 1; }
 
 check-readme: venv-dev
-	@tmp=$$(mktemp) && trap 'rm -f "$$tmp"' EXIT && $(BIN)/python -c "$$README_PY" > "$$tmp" && \
+	@tmp=$$(mktemp) && trap 'rm -f "$$tmp"' EXIT && PYTHONPATH=. $(BIN)/python -m docs.readme > "$$tmp" && \
 	diff README.md "$$tmp" && echo 'README.md matches nbs/index.ipynb.' || \
 	{ echo 'README.md does not match nbs/index.ipynb: run make readme.'; exit 1; }
 
 readme: venv-dev
-	@tmp=$$(mktemp) && trap 'rm -f "$$tmp"' EXIT && $(BIN)/python -c "$$README_PY" > "$$tmp" && cp "$$tmp" README.md
+	@tmp=$$(mktemp) && trap 'rm -f "$$tmp"' EXIT && PYTHONPATH=. $(BIN)/python -m docs.readme > "$$tmp" && cp "$$tmp" README.md
 
 export: venv-dev
 	$(BIN)/nbdev_clean
@@ -102,12 +102,3 @@ export: venv-dev
 
 clean:
 	rm -rf .venv .venv-bench .ruff_cache _proc _docs demo build dist *.egg-info
-
-define README_PY
-import re, nbformat
-from nbconvert import MarkdownExporter
-nb = nbformat.read('nbs/index.ipynb', 4)
-nb.metadata.language_info = {'name': 'python'}
-print(re.sub(r'\n{3,}', '\n\n', MarkdownExporter().from_notebook_node(nb)[0]).strip())
-endef
-export README_PY

@@ -7,7 +7,7 @@ from nbdev.config import get_config
 CFG = get_config()
 project, author, copyright, release = CFG.lib_name, CFG.author, CFG.copyright, CFG.version
 extensions = ['myst_nb']
-nb_execution_mode = 'off'
+nb_execution_mode, nb_render_markdown_format = 'off', 'myst'
 myst_enable_extensions = ['attrs_block', 'attrs_inline', 'colon_fence', 'dollarmath']
 myst_heading_anchors = 5
 

@@ -38,7 +38,7 @@ def test_html_is_escaped():
     assert '&lt;script&gt;' in text and '&amp;amp;' in text and '&lt;hr&gt;' in text and '<b>&lt;i&gt;</b>' in text
 
 def test_vmax_sets_the_scale():
-    assert_close(opacities(html(TOKENS, WEIGHTS, vmax=1)), [.12, .42, .06])
+    assert_close(opacities(html(TOKENS, WEIGHTS, vmax=1)), [.08, .28, .04])
     assert opacities(html(TOKENS, WEIGHTS, vmax=.1)) == [.4]*3
     assert opacities(html(TOKENS, [0., 0., 0.])) == [0.]*3
     for x,n in ((TOKENS, 3), (random_series(1, 2, 3)[0], 3)):
