@@ -52,12 +52,14 @@ def tab(browser, url):
     for t in tabs: t.close()
 
 @each_page
-def test_page_loads_on_a_phone_without_errors_outside_requests_and_overflow(tab, page):
-    t = tab(page, width=390)
+def test_page_loads_without_errors_and_outside_requests_and_fits_on_screens(tab, page):
+    t = tab(page)
     assert not t.errors and not t.outside
-    wide = "() => [...document.querySelectorAll('main *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1).slice(0, 3)" \
-           ".map(e => e.outerHTML.slice(0, 120))"
-    assert t.evaluate('document.documentElement.scrollWidth') <= 390, t.evaluate(wide)
+    for width in (390, 1400):
+        t.set_viewport_size(dict(width=width, height=900))
+        wide = f"() => [...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > {width + 1}).slice(0, 3)" \
+               ".map(e => e.outerHTML.slice(0, 120))"
+        assert t.evaluate('document.documentElement.scrollWidth') <= width, t.evaluate(wide)
 
 @each_theme
 @each_page
