@@ -101,4 +101,4 @@ export: venv-dev
 	$(MAKE) --no-print-directory readme
 
 clean:
-	rm -rf .venv .venv-bench .ruff_cache _proc _docs demo build dist *.egg-info
+	rm -rf .venv .venv-bench .ruff_cache _proc _docs jupyter_execute demo build dist *.egg-info

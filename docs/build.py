@@ -1,7 +1,6 @@
 """Write the pages that Sphinx reads: nbdev processes the notebooks into `_proc`, and here they become MyST notebooks in `_proc/site`:
 front matter becomes a title, directives become cell tags, callouts admonitions, `show_doc` tables, and links relative"""
 import re
-import shutil
 from functools import cache, reduce
 from importlib import import_module
 
@@ -130,7 +129,7 @@ def main():
     proc_nbs(n_workers=0)
     for name in notebooks(): write_page(name)
     for page in set(SITE.rglob('*.ipynb')) - {SITE/page_name(n) for n in notebooks()}: page.unlink()         # of notebooks that are gone
-    shutil.copytree(NBS/'images', SITE/'images', dirs_exist_ok=True)
+    if not (SITE/'images').exists(): (SITE/'images').symlink_to(NBS/'images')
     for name in DOCUMENTS: write(SITE/name, relink((ROOT/name).read_text(), 0))
     write(EXTRA/'llms.txt', '\n'.join(index(sections())) + '\n')
     write(EXTRA/'api.txt', '\n'.join(listing()) + '\n')
