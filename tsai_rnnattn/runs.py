@@ -220,10 +220,12 @@ def learning_curve(
 def confusion_matrix(
     learn:Learner, # trained, to classify
     ds_idx:int=1, # split: 1: the first after training
+    split:str='valid', # its name
 )->plt.Figure: # the figure
     "The labels of a split against the predictions"
     size = max(5, .4*learn.dls.c)
-    with learn.no_bar(): ClassificationInterpretation.from_learner(learn, ds_idx).plot_confusion_matrix(figsize=(size, size))
+    with learn.no_bar(): interp = ClassificationInterpretation.from_learner(learn, ds_idx)
+    with learn.no_bar(): interp.plot_confusion_matrix(figsize=(size, size), title=f'Confusion matrix, {split} split')
     return plt.gcf()
 
 # %% ../nbs/46_runs.ipynb #74fa77ba
@@ -244,12 +246,13 @@ def _step_weights(learn, x):
 def attention_figure(
     learn:Learner, # trained
     ds_idx:int=1, # split: 1: the first after training
+    split:str='valid', # its name
     i:int=0, # sample of the split
     names:list|None=None, # names of the variables for a legend; None: no legend
 )->plt.Figure|None: # the figure; None for a model without attention
     "The attention over one sample: of the last layer, mean of the heads, or of the pooling over its steps"
     x = _sample(learn, ds_idx, i)
-    title = f'Sample {i}: attention'
+    title = f'Sample {i} of the {split} split: attention'
     if (weights := _step_weights(learn, x)) is None:
         if not _has_maps(learn.model): return None
         weights = attention_maps(learn.model, x)[-1, 0].mean(0)  # [sl, sl]
@@ -267,12 +270,13 @@ def save_figures(
     learn:Learner, # trained
     folder, # for the PNG files
     ds_idx:int=1, # split of confusion matrix and attention map: 1: the first after training
+    split:str='valid', # its name
     **kwargs # for `attention_figure`
 )->list: # paths of the files
     "Write the learning curve, for labels the confusion matrix, and for a model with attention an attention map"
     figures = dict(learning_curve=learning_curve(learn))         # the first: evaluation adds to what the recorder has
-    if learn.dls.vocab is not None: figures['confusion_matrix'] = confusion_matrix(learn, ds_idx)
-    figures['attention_map'] = attention_figure(learn, ds_idx, **kwargs)
+    if learn.dls.vocab is not None: figures['confusion_matrix'] = confusion_matrix(learn, ds_idx, split)
+    figures['attention_map'] = attention_figure(learn, ds_idx, split, **kwargs)
     return [_save_figure(fig, Path(folder)/f'{name}.png') for name,fig in figures.items() if fig is not None]
 
 def _save_figure(fig, path):
