@@ -17,6 +17,7 @@ import platform
 import signal
 import sys
 from contextlib import contextmanager
+from difflib import get_close_matches
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -84,12 +85,12 @@ def read_table(
     return X, labels if label in df else None, df[id].unique() if id else range(len(labels)), columns
 
 # %% ../nbs/51_cli.ipynb #9ec7ff47
-def _read_csv(path, text):
+def _read_csv(path, text, nrows=None):
     "A CSV file as a data frame, texts as they are"
     import pandas as pd
     if '.csv' not in Path(path).suffixes: raise ValueError(f"{path}: expected a CSV file, or the folder of a dataset")
     kw = dict(dtype={text: str}, keep_default_na=False, na_values={}) if text else {}
-    try: return pd.read_csv(path, **kw)
+    try: return pd.read_csv(path, nrows=nrows, **kw)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as e:
         raise ValueError(f"{path} cannot be read: {e}") from e
 
@@ -105,16 +106,19 @@ def _texts(df, text, y):
     return texts_from_frame(df, text, y)
 
 # %% ../nbs/51_cli.ipynb #e5c4a649
+def _near(name, names): return ''.join(f' Did you mean {o!r}?' for o in get_close_matches(name, names, n=1))
+
 _tasks = {None: lambda y: y, 'classification': lambda y: y.astype(str), 'regression': lambda y: y.astype(float)}
 
 def _read_table(s):
     from tsai_rnnattn.checks import check_y
     from tsai_rnnattn.data.loaders import draw_splits
+    columns = [*_read_csv(s['data'], s['text'], nrows=0)]
     if not s['label']: raise ValueError("a CSV file requires --label: the column of the labels or targets")
+    if s['label'] not in columns: raise ValueError(f"{s['data']} has no column {s['label']!r}.{_near(s['label'], columns)} Fix --label")
     if s['text'] and (s['id'] or s['time'] or s['values']): raise ValueError("--text: leave out --id, --time and --values, a row is a text")
     columns = s['values'] and [o.strip() for o in s['values'].split(',')]
     X, y, ids, columns = read_table(s['data'], *(s[k] for k in ('label', 'id', 'time', 'text')), columns)
-    if y is None: raise ValueError(f"{s['data']} has no column {s['label']!r}: name that of the labels with --label")
     if s['task'] not in _tasks: raise ValueError(f"--task {s['task']}: must be classification or regression")
     try: y = _tasks[s['task']](check_y(y, len(ids)))
     except ValueError as e: raise ValueError(f"the column {s['label']!r} cannot be read for {s['task'] or 'training'}: {e}") from e
@@ -217,9 +221,10 @@ def _text_loaders(data, settings, **kwargs):
 
 # %% ../nbs/51_cli.ipynb #e313f564
 def _metrics(dls, names):
-    from fastai.metrics import BalancedAccuracy, F1Score, R2Score, accuracy, mae, rmse
+    from fastai.metrics import AccumMetric, BalancedAccuracy, F1Score, R2Score, accuracy, mae, rmse
     labels = dict(accuracy=accuracy, balanced_accuracy=BalancedAccuracy(), f1=F1Score(average='macro'))
-    known, default = (labels, 'accuracy') if dls.vocab is not None else (dict(mae=mae, rmse=rmse, r2=R2Score()), 'mae,rmse')
+    numbers = dict(mae=mae, rmse=AccumMetric(rmse.func, name='rmse'), r2=R2Score())
+    known, default = (labels, 'accuracy') if dls.vocab is not None else (numbers, 'mae,rmse')
     wrong = [o for o in (names or default).split(',') if o not in known]
     if wrong: raise ValueError(f"--metrics {wrong[0]}: for this data it must be one of {', '.join(known)}")
     return [dls.train_ds.in_units(known[o]) for o in (names or default).split(',')]
@@ -443,7 +448,13 @@ def _cell(v): return ', '.join(v) if isinstance(v, list) else ('no', 'yes')[v] i
 # %% ../nbs/51_cli.ipynb #ddcb288e
 _machine = errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO
 
-def _stop(signum, frame): raise KeyboardInterrupt(signum)
+@contextmanager
+def _terminable():
+    "A context in which SIGTERM ends the program as Ctrl-C does"
+    def stop(signum, frame): raise KeyboardInterrupt(signum)
+    old = signal.signal(signal.SIGTERM, stop)
+    try: yield
+    finally: signal.signal(signal.SIGTERM, old)
 
 def _fail(name, text, status):
     "Print an error in one line, below a progress bar if there is one"
@@ -459,8 +470,8 @@ def run_command(
     parser = anno_parser(func, name := f'rnnattn_{func.__name__}')
     parser.error = lambda text: parser.exit(_fail(name, f'{text}; see {name} --help', 2))
     kwargs = vars(parser.parse_args(args))
-    signal.signal(signal.SIGTERM, _stop)
-    try: func(**{k: v for k,v in kwargs.items() if k not in ('pdb', 'xtra')})
+    try:
+        with _terminable(): func(**{k: v for k,v in kwargs.items() if k not in ('pdb', 'xtra')})
     except KeyboardInterrupt as e: return _fail(name, 'interrupted; pass --resume to continue a training run', 128 + (e.args or [2])[0])
     except BrokenPipeError: return _quiet(141)
     except (ValueError, TypeError, ImportError, OSError) as e: return _fail(name, e, 1 if getattr(e, 'errno', None) in _machine else 2)
