@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['whole_file', 'write_whole', 'locked', 'history_csv', 'CheckpointCallback', 'read_checkpoint', 'EpochLines',
-           'train_in_folder', 'learning_curve', 'confusion_matrix', 'attention_figure', 'save_figures', 'evaluate',
-           'save_learner', 'load_own_learner']
+           'fit_in_lines', 'train_in_folder', 'learning_curve', 'confusion_matrix', 'attention_figure', 'save_figures',
+           'evaluate', 'save_learner', 'load_own_learner']
 
 # %% ../nbs/46_runs.ipynb #777ca229
 import errno
@@ -194,6 +194,17 @@ class EpochLines(Callback):
         print('  '.join(f'{t:>{max(8, len(n))}}' for t,n in zip(texts, self.names)), flush=True)
 
 # %% ../nbs/46_runs.ipynb #5b8be0ae
+def fit_in_lines(
+    learn:Learner, # to be trained
+    epochs:int, # number of epochs
+    lr:float, # largest learning rate of the one-cycle schedule
+    bar:bool=False, # show a progress bar?
+    cbs:list=(), # further callbacks
+)->Learner: # trained
+    "Train with fastai's one-cycle schedule; prints a line per epoch"
+    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(epochs, lr, cbs=[*cbs, EpochLines(bar)])
+    return learn
+
 def train_in_folder(
     learn:Learner, # made in the same way as in the run that continues
     folder, # for `checkpoint.pt` and `history.csv`
@@ -204,9 +215,7 @@ def train_in_folder(
     "Train with fastai's one-cycle schedule, from the checkpoint of the folder if it has one; prints a line per epoch"
     checkpoint = CheckpointCallback(folder)
     if checkpoint.start: print(f'Continuing after epoch {checkpoint.start} of {epochs}.', flush=True)
-    with learn.no_bar(), learn.no_logging(), learn.no_mbar():
-        learn.fit_one_cycle(epochs, lr, cbs=[checkpoint, EpochLines(bar)])
-    return learn
+    return fit_in_lines(learn, epochs, lr, bar, [checkpoint])
 
 # %% ../nbs/46_runs.ipynb #9c49e989
 def learning_curve(
