@@ -1,4 +1,6 @@
 "Import, train one epoch, export and predict with the installed package: `make test-package` runs this outside the checkout."
+import json
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -28,6 +30,14 @@ def check_training(fname):
     print(f'Predicted {label} with probability {probs.max():.2f} after one epoch.')
 
 
+def check_commands():
+    scripts = Path(sys.executable).parent
+    rows = json.loads(subprocess.run([scripts/'rnnattn_models', '--json'], check=True, capture_output=True, text=True).stdout)
+    assert 'GRUAttentionPlus' in [o['name'] for o in rows]
+    for o in ('train', 'predict', 'datasets'): subprocess.run([scripts/f'rnnattn_{o}', '--help'], check=True, stdout=subprocess.DEVNULL)
+
+
 if __name__ == '__main__':
     check_light_imports()
+    check_commands()
     check_training(Path('learner.pkl').absolute())

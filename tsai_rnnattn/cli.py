@@ -17,6 +17,7 @@ import platform
 import signal
 import sys
 from contextlib import contextmanager
+from difflib import get_close_matches
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -24,10 +25,12 @@ from typing import NamedTuple
 
 from fastcore.script import anno_parser
 
+from . import __version__
+
 # %% ../nbs/51_cli.ipynb #8bdb9d94
 class Data(NamedTuple):
-    "Series or texts `X`, `y`, and the rows for training, validation and, in archives, the test"
-    X:object; y:object; splits:tuple
+    "Series or texts `X`, `y`, the rows for training, validation and, in archives, the test, and the columns of the values in a CSV file"
+    X:object; y:object; splits:tuple; columns:list|None=None
 
 def read_data(
     settings:dict, # of a run, as `train` takes them
@@ -69,57 +72,57 @@ def _read_archive(data, valid_pct, seed):
 def read_table(
     path:str, # of a CSV file
     label:str, # column of the labels or targets
-    id:str='', # column that says which series a row belongs to; '': a row is a series
-    time:str='', # column that orders the steps of a series
-    values:str='', # columns of the values, separated by commas; '': all others
-    text:str='', # column of the texts; '': series
-)->tuple: # series or texts, their labels or None if there is no such column, and their ids
+    id:str|None=None, # column that says which series a row belongs to; None: a row is a series
+    time:str|None=None, # column that orders the steps of a series
+    text:str|None=None, # column of the texts; None: series
+    columns:list|None=None, # columns of the values; None: all others
+)->tuple: # series or texts, their labels or None if there is no such column, their ids, and the columns of the values
     "The content of a CSV file; raises `ValueError` or `TypeError` for columns that are missing or do not fit"
     df = _read_csv(path, text)
     y = label if label in df else id or text or df.columns[0]     # the readers want a column
-    if text: X, labels = _texts(df, text, y)
-    else: X, labels = _series(df, y, _value_columns(df, values, {label, id, time}), id, time)
-    return X, labels if label in df else None, df[id].unique() if id else range(len(labels))
+    columns = columns or [o for o in df.columns if o not in (label, id, time)]
+    X, labels = _texts(df, text, y) if text else _series(df, y, columns, id, time)
+    return X, labels if label in df else None, df[id].unique() if id else range(len(labels)), columns
 
 # %% ../nbs/51_cli.ipynb #9ec7ff47
-def _read_csv(path, text):
+def _read_csv(path, text, nrows=None):
     "A CSV file as a data frame, texts as they are"
     import pandas as pd
     if '.csv' not in Path(path).suffixes: raise ValueError(f"{path}: expected a CSV file, or the folder of a dataset")
     kw = dict(dtype={text: str}, keep_default_na=False, na_values={}) if text else {}
-    try: return pd.read_csv(path, **kw)
+    try: return pd.read_csv(path, nrows=nrows, **kw)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as e:
         raise ValueError(f"{path} cannot be read: {e}") from e
-
-def _value_columns(df, values, others):
-    columns = [o.strip() for o in values.split(',')] if values else [o for o in df.columns if o not in others]
-    if not columns: raise ValueError("there are no columns of values: name them with --values")
-    return columns
 
 # %% ../nbs/51_cli.ipynb #f8694d49
 def _series(df, y, columns, id, time):
     from tsai_rnnattn.data.frames import series_from_long, series_from_wide
+    if not columns: raise ValueError("there are no columns of values: name them with --values")
     if time and not id: raise ValueError("--time is for a file with a row per step: name the column of the series with --id")
-    return series_from_long(df, y, columns, id, time or None) if id else series_from_wide(df, y, columns)
+    return series_from_long(df, y, columns, id, time) if id else series_from_wide(df, y, columns)
 
 def _texts(df, text, y):
     from tsai_rnnattn.data.frames import texts_from_frame
     return texts_from_frame(df, text, y)
 
 # %% ../nbs/51_cli.ipynb #e5c4a649
-_tasks = {'': lambda y: y, 'classification': lambda y: y.astype(str), 'regression': lambda y: y.astype(float)}
+def _near(name, names): return ''.join(f' Did you mean {o!r}?' for o in get_close_matches(name, names, n=1))
+
+_tasks = {None: lambda y: y, 'classification': lambda y: y.astype(str), 'regression': lambda y: y.astype(float)}
 
 def _read_table(s):
     from tsai_rnnattn.checks import check_y
     from tsai_rnnattn.data.loaders import draw_splits
+    columns = [*_read_csv(s['data'], s['text'], nrows=0)]
     if not s['label']: raise ValueError("a CSV file requires --label: the column of the labels or targets")
+    if s['label'] not in columns: raise ValueError(f"{s['data']} has no column {s['label']!r}.{_near(s['label'], columns)} Fix --label")
     if s['text'] and (s['id'] or s['time'] or s['values']): raise ValueError("--text: leave out --id, --time and --values, a row is a text")
-    X, y, ids = read_table(s['data'], *(s[k] for k in ('label', 'id', 'time', 'values', 'text')))
-    if y is None: raise ValueError(f"{s['data']} has no column {s['label']!r}: name that of the labels with --label")
+    columns = s['values'] and [o.strip() for o in s['values'].split(',')]
+    X, y, ids, columns = read_table(s['data'], *(s[k] for k in ('label', 'id', 'time', 'text')), columns)
     if s['task'] not in _tasks: raise ValueError(f"--task {s['task']}: must be classification or regression")
     try: y = _tasks[s['task']](check_y(y, len(ids)))
     except ValueError as e: raise ValueError(f"the column {s['label']!r} cannot be read for {s['task'] or 'training'}: {e}") from e
-    return Data(X, y, draw_splits(y, s['valid_pct'], s['seed']))
+    return Data(X, y, draw_splits(y, s['valid_pct'], s['seed']), columns)
 
 # %% ../nbs/51_cli.ipynb #323bf2fa
 def fingerprint(
@@ -136,9 +139,10 @@ def fingerprint(
 
 # %% ../nbs/51_cli.ipynb #ac24a93b
 def parse_config(
-    text:str, # such as 'hidden_size=64,norm=layer', or a JSON object
+    text:str|None, # such as 'hidden_size=64,norm=layer', or a JSON object
 )->dict: # arguments of a model
     "Arguments of a model from text; raises `ValueError` if it is neither"
+    if not text: return {}
     if text.lstrip().startswith('{'):
         try: return json.loads(text)
         except ValueError as e: raise ValueError(f"--arch_config {text}: not valid JSON: {e}") from e
@@ -193,7 +197,7 @@ def _transforms(normalize, impute):
 def _check_missing(X, impute):
     import numpy as np
     bad = next((i for i,x in enumerate(X) if np.isnan(x).any()), None)
-    if bad is not None and not impute: raise ValueError(f"series {bad} has missing values: pass --impute to fill them")
+    if bad is not None and not impute: raise ValueError(f"series {bad} has missing values: train with --impute to fill them")
 
 # %% ../nbs/51_cli.ipynb #3fcf571f
 def make_loaders(
@@ -217,9 +221,10 @@ def _text_loaders(data, settings, **kwargs):
 
 # %% ../nbs/51_cli.ipynb #e313f564
 def _metrics(dls, names):
-    from fastai.metrics import BalancedAccuracy, F1Score, R2Score, accuracy, mae, rmse
+    from fastai.metrics import AccumMetric, BalancedAccuracy, F1Score, R2Score, accuracy, mae, rmse
     labels = dict(accuracy=accuracy, balanced_accuracy=BalancedAccuracy(), f1=F1Score(average='macro'))
-    known, default = (labels, 'accuracy') if dls.vocab is not None else (dict(mae=mae, rmse=rmse, r2=R2Score()), 'mae,rmse')
+    numbers = dict(mae=mae, rmse=AccumMetric(rmse.func, name='rmse'), r2=R2Score())
+    known, default = (labels, 'accuracy') if dls.vocab is not None else (numbers, 'mae,rmse')
     wrong = [o for o in (names or default).split(',') if o not in known]
     if wrong: raise ValueError(f"--metrics {wrong[0]}: for this data it must be one of {', '.join(known)}")
     return [dls.train_ds.in_units(known[o]) for o in (names or default).split(',')]
@@ -245,9 +250,10 @@ _files = ('run.json', 'checkpoint.pt', 'history.csv', 'learner.pkl', 'learning_c
 
 def _describe(settings, data):
     "The content of `run.json`"
-    versions = {o: version(o) for o in ('tsai_rnnattn', 'torch', 'fastai', 'fastcore', 'numpy', 'pandas', 'sktime')}
-    return dict(settings=settings, data=fingerprint(data), samples=dict(zip(('train', 'valid', 'test'), map(len, data.splits))),
-                versions={'python': platform.python_version(), **versions})
+    versions = {o: version(o) for o in ('torch', 'fastai', 'fastcore', 'numpy', 'pandas', 'sktime')}
+    return dict(settings=settings, data=fingerprint(data), columns=data.columns,
+                samples=dict(zip(('train', 'valid', 'test'), map(len, data.splits))),
+                versions={'python': platform.python_version(), 'tsai_rnnattn': __version__, **versions})
 
 def read_run(
     folder, # of a run
@@ -296,22 +302,22 @@ def _open_run(folder, run, resume, force):
 def train(
     data:str, # name of an archive dataset, its folder, or a CSV file
     out:str='run', # folder for the results
-    arch:str='', # model, see rnnattn_models; default: GRUAttentionPlus, for texts RNNClassifier
-    arch_config:str='', # arguments of the model: hidden_size=64,rnn_layers=2 or JSON
+    arch:str|None=None, # model, see rnnattn_models (default: GRUAttentionPlus, for texts RNNClassifier)
+    arch_config:str|None=None, # arguments of the model: hidden_size=64,rnn_layers=2 or JSON
     epochs:int=20, # epochs of one-cycle training
     bs:int=32, # series or texts in a batch
-    lr:float=1e-3, # largest learning rate; the default is fastai's
+    lr:float=1e-3, # largest learning rate
     seed:int=42, # for the initial weights, the order of the series and the validation split
     valid_pct:float=0.2, # fraction of the training data that is used for validation
-    metrics:str='', # separated by commas: accuracy, balanced_accuracy, f1, or mae, rmse, r2
+    metrics:str|None=None, # some of accuracy, balanced_accuracy, f1, or of mae, rmse, r2 (default: accuracy, or mae,rmse)
     normalize:str='standardize', # scale series: standardize, sample (each by its own mean), minmax, robust or none
     impute:bool=False, # fill missing values with the last value before, or with the mean
-    label:str='', # CSV: column of the labels or targets
-    id:str='', # CSV: column that says which series a row belongs to; without it, a row is a series
-    time:str='', # CSV: column that orders the steps of a series
-    values:str='', # CSV: columns of the values, separated by commas; default: all others
-    text:str='', # CSV: column of texts, in place of series
-    task:str='', # CSV: classification or regression; default: regression for numbers with decimals
+    label:str|None=None, # CSV: column of the labels or targets
+    id:str|None=None, # CSV: column that says which series a row belongs to; without it, a row is a series
+    time:str|None=None, # CSV: column that orders the steps of a series
+    values:str|None=None, # CSV: columns of the values, separated by commas (default: all others)
+    text:str|None=None, # CSV: column of texts, in place of series
+    task:str|None=None, # CSV: classification or regression (default: regression for numbers with decimals)
     resume:bool=False, # continue the run in the folder, or start one if there is none
     force:bool=False, # start again in a folder that exists
 )->None:
@@ -356,7 +362,8 @@ def _finish(learn, folder):
     "Write what a run leaves; `metrics.csv` is the last, since it says that the run is finished"
     import pandas as pd
     from tsai_rnnattn.runs import evaluate, save_figures, save_learner, write_whole
-    save_figures(learn, folder, ds_idx=len(learn.dls.loaders) - 1)
+    last = len(learn.dls.loaders) - 1                            # the test split if there is one
+    save_figures(learn, folder, last, ('train', 'valid', 'test')[last])
     save_learner(learn, folder/'learner.pkl')
     write_whole(folder/'metrics.csv', pd.DataFrame(evaluate(learn)).to_csv(index=False))
     (folder/'checkpoint.pt').unlink()
@@ -383,17 +390,19 @@ def predict(
     run = read_run(folder)
     if run is None: raise FileNotFoundError(f"{folder} has no run.json: expected the folder of a run")
     if not (folder/'learner.pkl').exists(): raise FileNotFoundError(f"{folder} has no learner.pkl: finish the run with --resume")
-    X, y, ids = _read_cases(data, run['settings'])
+    X, y, ids = _read_cases(data, run)
+    if not run['settings']['text']: _check_missing(X, run['settings']['impute'])
     df = _predictions(folder, X, ids)
     from tsai_rnnattn.runs import write_whole
     write_whole(out, df.to_csv(index=False))
     print(f'Wrote {len(df)} predictions to {out}.' + ('' if y is None else _score(df['prediction'], y)))
 
 # %% ../nbs/51_cli.ipynb #6eaa4018
-def _read_cases(data, settings):
+def _read_cases(data, run):
     "What to predict, its labels or None, and its ids"
-    if Path(data).is_file(): return read_table(data, *(settings[k] for k in ('label', 'id', 'time', 'values', 'text')))
-    if settings['label']: raise FileNotFoundError(f"{data}: no such file; the run was trained on a CSV file and expects another one")
+    s = run['settings']
+    if Path(data).is_file(): return read_table(data, *(s[k] for k in ('label', 'id', 'time', 'text')), run['columns'])[:3]
+    if s['label']: raise FileNotFoundError(f"{data}: no such file; the run was trained on a CSV file and expects another one")
     X, y, (_, test) = load_archive(data)
     return [X[i] for i in test], y[test], range(len(test))
 
@@ -416,11 +425,11 @@ def _score(predicted, y):
 
 # %% ../nbs/51_cli.ipynb #e3ac9638
 def datasets(
-    path:str='', # directory to search first
+    path:str|None=None, # directory to search first
 )->None:
     "List the archive datasets on this machine"
     from tsai_rnnattn.data.archives import list_datasets
-    print(list_datasets(path or None).to_string(index=False))
+    print(list_datasets(path).to_string(index=False))
 
 def models(
     json:bool=False, # print JSON
@@ -439,7 +448,13 @@ def _cell(v): return ', '.join(v) if isinstance(v, list) else ('no', 'yes')[v] i
 # %% ../nbs/51_cli.ipynb #ddcb288e
 _machine = errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO
 
-def _stop(signum, frame): raise KeyboardInterrupt(signum)
+@contextmanager
+def _terminable():
+    "A context in which SIGTERM ends the program as Ctrl-C does"
+    def stop(signum, frame): raise KeyboardInterrupt(signum)
+    old = signal.signal(signal.SIGTERM, stop)
+    try: yield
+    finally: signal.signal(signal.SIGTERM, old)
 
 def _fail(name, text, status):
     "Print an error in one line, below a progress bar if there is one"
@@ -455,8 +470,8 @@ def run_command(
     parser = anno_parser(func, name := f'rnnattn_{func.__name__}')
     parser.error = lambda text: parser.exit(_fail(name, f'{text}; see {name} --help', 2))
     kwargs = vars(parser.parse_args(args))
-    signal.signal(signal.SIGTERM, _stop)
-    try: func(**{k: v for k,v in kwargs.items() if k not in ('pdb', 'xtra')})
+    try:
+        with _terminable(): func(**{k: v for k,v in kwargs.items() if k not in ('pdb', 'xtra')})
     except KeyboardInterrupt as e: return _fail(name, 'interrupted; pass --resume to continue a training run', 128 + (e.args or [2])[0])
     except BrokenPipeError: return _quiet(141)
     except (ValueError, TypeError, ImportError, OSError) as e: return _fail(name, e, 1 if getattr(e, 'errno', None) in _machine else 2)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['whole_file', 'write_whole', 'locked', 'history_csv', 'CheckpointCallback', 'read_checkpoint', 'EpochLines',
-           'train_in_folder', 'learning_curve', 'confusion_matrix', 'attention_figure', 'save_figures', 'evaluate',
-           'save_learner', 'load_own_learner']
+           'fit_in_lines', 'train_in_folder', 'learning_curve', 'confusion_matrix', 'attention_figure', 'save_figures',
+           'evaluate', 'save_learner', 'load_own_learner']
 
 # %% ../nbs/46_runs.ipynb #777ca229
 import errno
@@ -194,6 +194,17 @@ class EpochLines(Callback):
         print('  '.join(f'{t:>{max(8, len(n))}}' for t,n in zip(texts, self.names)), flush=True)
 
 # %% ../nbs/46_runs.ipynb #5b8be0ae
+def fit_in_lines(
+    learn:Learner, # to be trained
+    epochs:int, # number of epochs
+    lr:float, # largest learning rate of the one-cycle schedule
+    bar:bool=False, # show a progress bar?
+    cbs:list=(), # further callbacks
+)->Learner: # trained
+    "Train with fastai's one-cycle schedule; prints a line per epoch"
+    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(epochs, lr, cbs=[*cbs, EpochLines(bar)])
+    return learn
+
 def train_in_folder(
     learn:Learner, # made in the same way as in the run that continues
     folder, # for `checkpoint.pt` and `history.csv`
@@ -204,9 +215,7 @@ def train_in_folder(
     "Train with fastai's one-cycle schedule, from the checkpoint of the folder if it has one; prints a line per epoch"
     checkpoint = CheckpointCallback(folder)
     if checkpoint.start: print(f'Continuing after epoch {checkpoint.start} of {epochs}.', flush=True)
-    with learn.no_bar(), learn.no_logging(), learn.no_mbar():
-        learn.fit_one_cycle(epochs, lr, cbs=[checkpoint, EpochLines(bar)])
-    return learn
+    return fit_in_lines(learn, epochs, lr, bar, [checkpoint])
 
 # %% ../nbs/46_runs.ipynb #9c49e989
 def learning_curve(
@@ -220,10 +229,12 @@ def learning_curve(
 def confusion_matrix(
     learn:Learner, # trained, to classify
     ds_idx:int=1, # split: 1: the first after training
+    split:str='valid', # its name
 )->plt.Figure: # the figure
     "The labels of a split against the predictions"
     size = max(5, .4*learn.dls.c)
-    with learn.no_bar(): ClassificationInterpretation.from_learner(learn, ds_idx).plot_confusion_matrix(figsize=(size, size))
+    with learn.no_bar(): interp = ClassificationInterpretation.from_learner(learn, ds_idx)
+    with learn.no_bar(): interp.plot_confusion_matrix(figsize=(size, size), title=f'Confusion matrix, {split} split')
     return plt.gcf()
 
 # %% ../nbs/46_runs.ipynb #74fa77ba
@@ -244,12 +255,13 @@ def _step_weights(learn, x):
 def attention_figure(
     learn:Learner, # trained
     ds_idx:int=1, # split: 1: the first after training
+    split:str='valid', # its name
     i:int=0, # sample of the split
     names:list|None=None, # names of the variables for a legend; None: no legend
 )->plt.Figure|None: # the figure; None for a model without attention
     "The attention over one sample: of the last layer, mean of the heads, or of the pooling over its steps"
     x = _sample(learn, ds_idx, i)
-    title = f'Sample {i}: attention'
+    title = f'Sample {i} of the {split} split: attention'
     if (weights := _step_weights(learn, x)) is None:
         if not _has_maps(learn.model): return None
         weights = attention_maps(learn.model, x)[-1, 0].mean(0)  # [sl, sl]
@@ -267,12 +279,13 @@ def save_figures(
     learn:Learner, # trained
     folder, # for the PNG files
     ds_idx:int=1, # split of confusion matrix and attention map: 1: the first after training
+    split:str='valid', # its name
     **kwargs # for `attention_figure`
 )->list: # paths of the files
     "Write the learning curve, for labels the confusion matrix, and for a model with attention an attention map"
     figures = dict(learning_curve=learning_curve(learn))         # the first: evaluation adds to what the recorder has
-    if learn.dls.vocab is not None: figures['confusion_matrix'] = confusion_matrix(learn, ds_idx)
-    figures['attention_map'] = attention_figure(learn, ds_idx, **kwargs)
+    if learn.dls.vocab is not None: figures['confusion_matrix'] = confusion_matrix(learn, ds_idx, split)
+    figures['attention_map'] = attention_figure(learn, ds_idx, split, **kwargs)
     return [_save_figure(fig, Path(folder)/f'{name}.png') for name,fig in figures.items() if fig is not None]
 
 def _save_figure(fig, path):
