@@ -23,13 +23,8 @@ setup(
                  *(f'Programming Language :: Python :: {v}' for v in ('3', *cfg['python_versions'].split()))],
     packages=find_packages(include=[lib, f'{lib}.*']), include_package_data=True,
     python_requires=f">={cfg['min_python']}", install_requires=cfg['requirements'].split(),
-<<<<<<< HEAD
     extras_require={extra: cfg[f'{extra}_requirements'].split() for extra in ('text', 'dev', 'browser', 'bench')},
-    entry_points={'nbdev': [f'{lib}={lib}._modidx:d']},   # nbdev finds source links through this
-=======
-    extras_require={extra: cfg[f'{extra}_requirements'].split() for extra in ('text', 'dev', 'bench')},
     entry_points={'console_scripts': cfg['console_scripts'].split(),
                   'nbdev': [f'{lib}={lib}._modidx:d']},   # nbdev finds source links through this
->>>>>>> wt-cli
     zip_safe=False,
 )

@@ -126,7 +126,7 @@ def index(pages):
             yield f"- [{first[1]}]({URL}/{page_name(name).replace('.ipynb', '.html')}): {first[2] or ''}"
 
 def main():
-    proc_nbs(n_workers=0)
+    proc_nbs(n_workers=2)                                        # in processes of their own, where notebooks may patch classes
     for name in notebooks(): write_page(name)
     for page in set(SITE.rglob('*.ipynb')) - {SITE/page_name(n) for n in notebooks()}: page.unlink()         # of notebooks that are gone
     if not (SITE/'images').exists(): (SITE/'images').symlink_to(NBS/'images')
