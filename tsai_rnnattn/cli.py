@@ -176,7 +176,7 @@ def make_model(
     dls, # `TSDataLoaders` or `TextDataLoaders`
     arch, # from `get_arch`
     config:dict, # arguments of the model; `custom_head` by name
-): # the model
+)->object: # the model
     "A model for the data; raises `ValueError` or `TypeError` for arguments that do not fit"
     from tsai_rnnattn.models import build_arch
     config, is_text = dict(config), hasattr(dls.train_ds, 'tokenizer')
@@ -203,7 +203,7 @@ def _check_missing(X, impute):
 def make_loaders(
     data:Data, # of a run
     settings:dict, # of the run
-): # `TSDataLoaders`, or `TextDataLoaders`
+)->object: # `TSDataLoaders` or `TextDataLoaders`
     "Loaders for the data; raises `ValueError` or `TypeError` for data that does not fit"
     from tsai_rnnattn.data.loaders import TSDataLoaders
     from tsai_rnnattn.data.types import read_series
@@ -233,7 +233,7 @@ def _metrics(dls, names):
 def make_learner(
     data:Data, # of a run
     settings:dict, # of the run
-): # a `Learner`
+)->object: # a `Learner`, not trained
     "A learner that depends on the data and the settings alone, with the same weights and order of the series each time"
     from fastai.learner import Learner
     from fastai.callback.rnn import ModelResetter
@@ -482,7 +482,7 @@ def _quiet(status):
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return status
 
-# %% ../nbs/51_cli.ipynb #b18c47d1
+# %% ../nbs/51_cli.ipynb #cebcb0c0
 def _main(func): sys.exit(run_command(func))
 
 rnnattn_train, rnnattn_predict = partial(_main, train), partial(_main, predict)

@@ -13,6 +13,7 @@ import io
 import os
 import random
 import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -36,7 +37,7 @@ from .layers.attention import MultiHeadAttention, attention_maps
 @contextmanager
 def whole_file(
     path, # the file
-): # a context manager with the path to write to
+)->Iterator: # for `contextmanager`: the path to write to
     "A context in which to write a file: it takes the place of `path` at the end, or vanishes with an error"
     path = Path(path).absolute()
     tmp = path.with_name(f'.{path.name}.{uuid4().hex}.tmp')
@@ -58,7 +59,7 @@ def write_whole(
 @contextmanager
 def locked(
     folder, # a folder that exists
-): # a context manager
+)->Iterator: # for `contextmanager`
     "A context in which no other process can lock `folder`; raises `ValueError` if another one has"
     if os.name == 'nt': yield; return                            # a folder cannot be opened there
     import fcntl
@@ -261,7 +262,7 @@ def attention_figure(
 )->plt.Figure|None: # the figure; None for a model without attention
     "The attention over one sample: of the last layer, mean of the heads, or of the pooling over its steps"
     x = _sample(learn, ds_idx, i)
-    title = f'Sample {i} of the {split} split: attention'
+    title = f'{split} sample {i}: attention'
     if (weights := _step_weights(learn, x)) is None:
         if not _has_maps(learn.model): return None
         weights = attention_maps(learn.model, x)[-1, 0].mean(0)  # [sl, sl]
