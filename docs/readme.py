@@ -14,7 +14,8 @@ def shown(cell):
 
 def absolute(text):
     "Pictures from the repository, pages from the site"
-    text = text.replace('](images/', f"]({CFG.git_url.replace('github.com', 'raw.githubusercontent.com')}/{CFG.branch}/{CFG.nbs_path.name}/images/")
+    raw = CFG.git_url.replace('github.com', 'raw.githubusercontent.com')
+    text = text.replace('](images/', f']({raw}/{CFG.branch}/{CFG.nbs_path.name}/images/')
     return re.sub(r'\]\(([\w./]+)\.ipynb', lambda m: f']({URL}/{page_name(m[1])}.html', text)
 
 def readme():

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +78,7 @@ def kill_often(args, kills, seed):
     for k in range(kills):
         process = start([*args, '--out', 'parts', '--resume'], 'parts.log')
         if k: wait_for(lambda epoch=epoch: epoch_of('parts') > epoch, process)    # so that each process gets ahead
-        time.sleep(rng.uniform(0, .3))
+        time.sleep(rng.uniform(0, .05 if k else .3))
         process.kill(); process.join()
         assert process.exitcode == -signal.SIGKILL
         epoch = epoch_of('parts')
@@ -85,7 +86,9 @@ def kill_often(args, kills, seed):
     assert finish([*args, '--out', 'parts', '--resume'], 'parts.log') == 0
     return epoch
 
-def printed_epochs(log): return max(map(int, re.findall(r'^ +(\d+) ', Path(log).read_text(), re.M)), default=0)
+def printed_epochs(log):
+    text = Path(log).read_text() if Path(log).exists() else ''           # none if the process was killed at its start
+    return max(map(int, re.findall(r'^ +(\d+) ', text, re.M)), default=0)
 
 def assert_same_run():
     "The folders `whole` and `parts` have the same files, with the same weights and numbers"
@@ -178,6 +181,23 @@ def test_a_checkpoint_that_could_run_code_is_refused(capsys):
     torch.save(Evil(), 'run/checkpoint.pt')
     assert run(cli.train, *args) == 2 and 'checkpoint.pt is damaged' in capsys.readouterr().err
     assert not Path('evil').exists()
+
+def test_a_history_that_lacks_the_last_epoch_is_written_again():
+    "As if the process had ended between `checkpoint.pt` and `history.csv`, after the last epoch"
+    assert train('GunPoint') == 0
+    whole = Path('run/history.csv').read_text()
+    learn = cli.make_learner(cli.read_data(settings := cli.read_run('run')['settings']), settings)
+    runs.train_in_folder(learn, 'run', 8, 1e-2)
+    Path('run/history.csv').write_text('\n'.join(whole.splitlines()[:-1]) + '\n')
+    learn = cli.make_learner(cli.read_data(settings), settings)
+    runs.train_in_folder(learn, 'run', 8, 1e-2)
+    assert Path('run/history.csv').read_text() == whole
+
+def test_a_file_of_an_archive_is_predicted():
+    assert train('GunPoint') == 0
+    path = Path(find_spec('sktime').origin).parent/'datasets/data/GunPoint/GunPoint_TEST.ts'
+    assert run(cli.predict, 'run', path, '--out', 'a.csv') == run(cli.predict, 'run', 'GunPoint') == 0
+    assert Path('a.csv').read_text() == Path('preds.csv').read_text()
 
 def test_a_file_is_written_whole_or_not_at_all(monkeypatch):
     runs.write_whole('a.txt', 'old')

@@ -4,8 +4,8 @@ import re
 from configparser import ConfigParser
 from functools import cache
 from html.parser import HTMLParser
+from importlib import import_module
 from inspect import isclass, isfunction
-from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
 import pytest
@@ -111,13 +111,11 @@ def test_ids_are_unique(page): assert len(set(read(page).ids)) == len(read(page)
 
 def documented():
     "Every public name that has a page of its own module: page and object"
-    import importlib
-    for path in NOTEBOOKS:
-        if not (name := module_of(path)): continue
-        module = importlib.import_module(f'tsai_rnnattn.{name}')
-        for k in getattr(module, '__all__', ()):
-            o = getattr(module, k)
-            if (isclass(o) or isfunction(o)) and not k.startswith('_') and o.__name__.lstrip('_') == k and o.__module__ == module.__name__: yield f'{name}.html', k, o
+    for name in filter(None, map(module_of, NOTEBOOKS)):
+        module = import_module(f'tsai_rnnattn.{name}')
+        for k,o in ((k, getattr(module, k)) for k in getattr(module, '__all__', ()) if not k.startswith('_')):
+            is_own = (isclass(o) or isfunction(o)) and o.__module__ == module.__name__
+            if is_own and o.__name__.lstrip('_') == k: yield f'{name}.html', k, o          # not an alias such as `GRU`
 
 DOCUMENTED = list(documented())
 

@@ -380,7 +380,7 @@ def _show_metrics(folder):
 # %% ../nbs/51_cli.ipynb #160b2370
 def predict(
     run:str, # folder of a finished run
-    data:str, # name or folder of an archive dataset, whose test split is predicted, or a CSV file like that of training
+    data:str, # name or folder of a dataset (its test split), a file such as X_TEST.ts, or a CSV file as in training
     out:str='preds.csv', # CSV file for the predictions
     force:bool=False, # overwrite a file that exists?
 )->None:
@@ -400,8 +400,12 @@ def predict(
 # %% ../nbs/51_cli.ipynb #6eaa4018
 def _read_cases(data, run):
     "What to predict, its labels or None, and its ids"
-    s = run['settings']
-    if Path(data).is_file(): return read_table(data, *(s[k] for k in ('label', 'id', 'time', 'text')), run['columns'])[:3]
+    s, path = run['settings'], Path(data)
+    if path.is_file() and path.suffix in ('.ts', '.arff', '.tsv', '.txt'):
+        from tsai_rnnattn.data.archives import read_archive_file
+        X, y = read_archive_file(path)
+        return X, y, range(len(y))
+    if path.is_file(): return read_table(data, *(s[k] for k in ('label', 'id', 'time', 'text')), run['columns'])[:3]
     if s['label']: raise FileNotFoundError(f"{data}: no such file; the run was trained on a CSV file and expects another one")
     X, y, (_, test) = load_archive(data)
     return [X[i] for i in test], y[test], range(len(test))

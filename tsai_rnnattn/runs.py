@@ -143,13 +143,19 @@ class CheckpointCallback(Callback):
     def after_epoch(self)->None:
         "Save the state, or restore it after the last skipped epoch"
         if self.epoch >= self.start: self._save()
-        elif self.epoch == self.start - 1: _set_state(self.learn, self.state)
+        elif self.epoch == self.start - 1: self._restore()
 
     def _save(self):
         buffer = io.BytesIO()
         torch.save(_get_state(self.learn), buffer)
         write_whole(self.folder/'checkpoint.pt', buffer.getvalue())
-        write_whole(self.folder/'history.csv', history_csv(self.recorder))
+        self._write_history()
+
+    def _restore(self):
+        _set_state(self.learn, self.state)
+        self._write_history()                                    # it is missing if the process ended after the checkpoint
+
+    def _write_history(self): write_whole(self.folder/'history.csv', history_csv(self.recorder))
 
 # %% ../nbs/46_runs.ipynb #3edc3d19
 def read_checkpoint(
