@@ -29,9 +29,10 @@ venv-dev: .venv/.installed-dev
 demo: venv
 	$(BIN)/python -m tsai_rnnattn.demo
 
-# Notebooks run one at a time: on two cores, the torch threads of parallel notebooks compete, which takes several times as long.
+# One thread per process: on two cores, the torch threads of two notebooks compete, which takes several times as long.
+test: export OMP_NUM_THREADS = 1
 test: check-lint check-export check-clean check-readme docs
-	$(BIN)/nbdev_test --n_workers 1
+	$(BIN)/nbdev_test --n_workers 2
 	$(BIN)/python -m pytest tests/
 
 DOCS_PAGES = PYTHONPATH=. $(BIN)/python -m docs.build
