@@ -1,6 +1,5 @@
 "How Sphinx renders the pages that `docs.build` writes"
-from html import escape
-
+from docutils.nodes import SkipNode
 from latex2mathml.converter import convert
 from nbdev.config import get_config
 
@@ -22,9 +21,8 @@ html_math_renderer = 'mathml'
 
 def math(self, node, display):
     "MathML, which browsers draw without scripts"
-    self.body.append(convert(node.astext(), display=display) if node else escape(node.astext()))
-    from docutils import nodes
-    raise nodes.SkipNode
+    self.body.append(convert(node.astext(), display=display))
+    raise SkipNode
 
 def setup(app):
     app.add_html_math_renderer('mathml', (lambda s, n: math(s, n, 'inline'), None), (lambda s, n: math(s, n, 'block'), None))

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from fastcore.docments import docments
 
-from test_structure import MODULES, NOTEBOOKS, ROOT, module_of, sources
+from tests.test_structure import MODULES, NOTEBOOKS, ROOT, module_of, sources
 
 SITE = ROOT/'_docs'
 PARSER = ConfigParser(delimiters=['='])

@@ -6,7 +6,7 @@ from threading import Thread
 
 import pytest
 
-from test_site import PAGES, SITE, each_page
+from tests.test_site import PAGES, SITE, each_page
 
 sync_api = pytest.importorskip('playwright.sync_api', reason="needs Playwright: run make docs-test")
 from axe_playwright_python.sync_playwright import Axe  # noqa: E402
