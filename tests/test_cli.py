@@ -316,6 +316,13 @@ def test_other_models(arch):
     assert train('a.csv', '--label', 'label', '--arch', arch, '--arch_config', config) == 0
     assert Path('run/attention_map.png').exists() == (arch == 'AttentiveRNNPlus')
 
+@pytest.mark.parametrize('arch', ['GRUPlus', 'GRUAttentionPlus'])
+def test_the_attention_of_a_head_is_drawn(arch):
+    wide(30).drop(columns='slope').to_csv('a.csv', index=False)
+    small = ',n_heads=2,d_ff=11,encoder_layers=1' if arch == 'GRUAttentionPlus' else ''
+    assert train('a.csv', '--label', 'label', '--arch', arch, '--arch_config', f'hidden_size=8,custom_head=attention{small}') == 0
+    assert Path('run/attention_map.png').exists()
+
 def test_missing_values(capsys):
     df = wide(30).drop(columns='slope')
     df.loc[3, 's2'] = np.nan

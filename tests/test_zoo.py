@@ -75,7 +75,7 @@ def test_parameters_are_those_of_the_model(name):
 
 def test_the_table_is_plain():
     assert all(type(v) in (str, bool, int, list) for row in ROWS.values() for v in row.values())
-    assert all(row['url'].startswith('https://') and row['paper'] and row['library'] for row in ROWS.values())
+    assert all(row['url'].startswith('https://') and row['paper'] and row['origin'] for row in ROWS.values())
     assert isinstance(zoo_models['GRUPlus'], Arch)
 
 @pytest.mark.parametrize('name,near', [('gruattention', 'GRUAttentionPlus'), ('LSTM', 'LSTMPlus'), ('Attentive_RNN', 'AttentiveRNN')])

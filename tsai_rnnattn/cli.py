@@ -17,7 +17,6 @@ import platform
 import signal
 import sys
 from contextlib import contextmanager
-from difflib import get_close_matches
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -106,16 +105,16 @@ def _texts(df, text, y):
     return texts_from_frame(df, text, y)
 
 # %% ../nbs/51_cli.ipynb #e5c4a649
-def _near(name, names): return ''.join(f' Did you mean {o!r}?' for o in get_close_matches(name, names, n=1))
-
 _tasks = {None: lambda y: y, 'classification': lambda y: y.astype(str), 'regression': lambda y: y.astype(float)}
 
 def _read_table(s):
     from tsai_rnnattn.checks import check_y
+    from tsai_rnnattn.core import did_you_mean
     from tsai_rnnattn.data.loaders import draw_splits
     columns = [*_read_csv(s['data'], s['text'], nrows=0)]
     if not s['label']: raise ValueError("a CSV file requires --label: the column of the labels or targets")
-    if s['label'] not in columns: raise ValueError(f"{s['data']} has no column {s['label']!r}.{_near(s['label'], columns)} Fix --label")
+    hint = did_you_mean(s['label'], columns)
+    if s['label'] not in columns: raise ValueError(f"{s['data']} has no column {s['label']!r}.{hint} Fix --label")
     if s['text'] and (s['id'] or s['time'] or s['values']): raise ValueError("--text: leave out --id, --time and --values, a row is a text")
     columns = s['values'] and [o.strip() for o in s['values'].split(',')]
     X, y, ids, columns = read_table(s['data'], *(s[k] for k in ('label', 'id', 'time', 'text')), columns)

@@ -28,9 +28,8 @@ from fastai.learner import Learner, Recorder, load_learner
 from fastai.torch_core import to_device
 from fastprogress.fastprogress import ConsoleProgressBar
 
-from .core import eval_mode
 from .interpret import plot_attention, show_attention
-from .layers.pooling import AdditiveAttentionPool
+from .layers.pooling import attention_pools, pool_weights
 from .layers.attention import MultiHeadAttention, attention_maps
 
 # %% ../nbs/46_runs.ipynb #5cdeb633
@@ -251,13 +250,6 @@ def _sample(learn, ds_idx, i):
     x, *lengths = dl.new(get_idxs=lambda: np.array([i]), n=1).one_batch()[:dl.n_inp]
     return x[..., :lengths[0][0]] if lengths else x
 
-def _step_weights(learn, x):
-    "The weights [sl] of the attention over the steps of `x`; None if the model has none"
-    model = next((m for m in learn.model.modules() if hasattr(type(m), 'attention_weights')), None)
-    if model is None or not _pools(learn.model): return None
-    with eval_mode(learn.model), torch.no_grad(): learn.model(x)
-    return model.attention_weights[0]
-
 # %% ../nbs/46_runs.ipynb #bf38ec1a
 def attention_figure(
     learn:Learner, # trained
@@ -269,15 +261,15 @@ def attention_figure(
     "The attention over one sample: of the last layer, mean of the heads, or of the pooling over its steps"
     x = _sample(learn, ds_idx, i)
     title = f'{split} sample {i}: attention'
-    if (weights := _step_weights(learn, x)) is None:
+    if len(attention_pools(learn.model)) != 1:
         if not _has_maps(learn.model): return None
         weights = attention_maps(learn.model, x)[-1, 0].mean(0)  # [sl, sl]
         return plot_attention(x[0], weights, f'{title} of the last layer, mean of the heads', names=names)
+    weights = pool_weights(learn.model, x)[0]                    # [sl]
     if x.is_floating_point(): return show_attention(x[0], weights, title, names=names)
     return show_attention(_tokens(learn, x[0]), weights, title).plot()
 
 # %% ../nbs/46_runs.ipynb #78a70fd1
-def _pools(model): return any(isinstance(m, AdditiveAttentionPool) for m in model.modules())
 def _has_maps(model): return any(isinstance(m, MultiHeadAttention) for m in model.modules())
 def _tokens(learn, ids): return [learn.dls.train_ds.tokenizer.id_to_token(i) for i in ids.tolist()]
 

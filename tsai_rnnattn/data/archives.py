@@ -13,7 +13,6 @@ import os
 import re
 import warnings
 import zipfile
-from difflib import get_close_matches
 from importlib.util import find_spec
 from itertools import takewhile
 from pathlib import Path
@@ -24,6 +23,7 @@ import numpy as np
 import pandas as pd
 from fastcore.foundation import L
 
+from ..core import did_you_mean
 from .download import archive_urls, download_dataset
 
 # %% ../../nbs/32_data.archives.ipynb #9d34501f
@@ -127,8 +127,7 @@ def _check_name(name, names):
     "Raise `ValueError` unless `name` is one of `names`, which have labels"
     if name in names: return
     if name in regression_datasets: raise ValueError(f"dataset {name!r} has numbers to predict: load it with get_regression_data")
-    near = {n.lower(): n for n in (*names, *regression_datasets)}
-    hint = ''.join(f" Did you mean {near[n]!r}?" for n in get_close_matches(str(name).lower(), near, n=1))
+    hint = did_you_mean(name, (*names, *regression_datasets))
     raise ValueError(f"dataset {name!r} is unknown.{hint} Expected the name of a dataset in the archive, in path= or in TSAI_RNNATTN_DATA; "
                      "for other data, pass arrays to TSDataLoaders.from_numpy")
 

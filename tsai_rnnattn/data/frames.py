@@ -6,7 +6,6 @@
 __all__ = ['series_from_long', 'series_from_wide', 'series_from_sktime', 'texts_from_frame']
 
 # %% ../../nbs/33_data.frames.ipynb #0767f4f8
-from difflib import get_close_matches
 from functools import partial
 
 import numpy as np
@@ -14,6 +13,7 @@ import pandas as pd
 from fastcore.foundation import L
 from pandas.api.types import infer_dtype, is_list_like
 
+from ..core import did_you_mean
 from .types import stack_series
 
 # %% ../../nbs/33_data.frames.ipynb #eef30a7d
@@ -50,8 +50,8 @@ def _check_frame(df, columns):
         cure = 'df.to_pandas()' if hasattr(df, 'to_pandas') else 'pd.DataFrame(df)'
         raise TypeError(f"expected a pandas data frame, got {type(df).__module__}.{type(df).__name__}: pass {cure}")
     if (missing := [c for c in columns if c not in df.columns]):
-        near = ''.join(f". Did you mean {o!r}?" for o in get_close_matches(str(missing[0]), map(str, df.columns), 1))
-        raise ValueError(f"the data frame has no columns {missing}: it has {list(df.columns)}{near}")
+        hint = did_you_mean(missing[0], df.columns)
+        raise ValueError(f"the data frame has no columns {missing}: it has {list(df.columns)}.{hint}".removesuffix('.'))
     twice = df.columns[df.columns.duplicated()]
     if (twice := [c for c in columns if c in twice]):
         raise ValueError(f"the data frame has more than one column {twice}: rename or drop all but one")

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LastStep', 'LastState', 'MeanPool', 'MaxOverTime', 'AttentionPool', 'AdditiveAttentionPool', 'LocalAttentionPool',
-           'HardAttentionPool', 'SelfAttentionPool', 'pool_weights']
+           'HardAttentionPool', 'SelfAttentionPool', 'attention_pools', 'pool_weights']
 
 # %% ../../nbs/13_layers.pooling.ipynb #99772194
 from math import isfinite
@@ -214,13 +214,19 @@ class SelfAttentionPool(nn.Module):
         return self.mean(steps.transpose(1, 2), lengths)
 
 # %% ../../nbs/13_layers.pooling.ipynb #a35a1ca3
+def attention_pools(
+    model:nn.Module, # any model
+)->list: # modules
+    "The attention poolings inside a model"
+    return [m for m in model.modules() if isinstance(m, (_WeightedPool, SelfAttentionPool))]
+
 def pool_weights(
     model:nn.Module, # any model with one attention pooling inside
     *inputs, # its inputs: x, or x and lengths
     **kwargs # its keyword arguments, such as lengths
 )->Tensor: # [bs, sl]
     "The weight of each step in `model(*inputs, **kwargs)` in evaluation mode; raises `ValueError` unless there is one attention pooling"
-    pools, weights = [m for m in model.modules() if isinstance(m, (_WeightedPool, SelfAttentionPool))], []
+    pools, weights = attention_pools(model), []
     if len(pools) != 1: raise ValueError(f"expected a model with one attention pooling, such as AttentionPool, got {len(pools)} of them")
     hook = pools[0].register_forward_pre_hook(lambda pool, args: weights.append(pool.weights(*args[:2])))
     try:

@@ -6,14 +6,13 @@
 __all__ = ['zoo_models', 'Arch', 'get_arch', 'build_arch', 'zoo_table']
 
 # %% ../../nbs/29_models.zoo.ipynb #8f1d78d6
-from difflib import get_close_matches
 from inspect import Parameter, signature
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from ..core import count_parameters
+from ..core import count_parameters, did_you_mean
 from ..layers.heads import PaddedSequential
 from .attentive_rnn import AttentiveRNN, AttentiveRNNPlus, BasicRNN
 from .rnn import GRUPlus, LSTMPlus, RNNClassifier, RNNPlus
@@ -22,7 +21,7 @@ from .rnn_attention import GRUAttentionPlus, LSTMAttentionPlus, RNNAttentionPlus
 # %% ../../nbs/29_models.zoo.ipynb #24848cec
 class Arch(NamedTuple):
     "A model of the zoo; `attention` is 'map' for weights `[sl, sl]` of each layer and head, 'steps' for weights `[sl]`, '' for none"
-    model:type; paper:str; url:str; library:str; attention:str=''
+    model:type; paper:str; url:str; origin:str; attention:str=''
 
     def takes(self,
         name:str, # of a parameter
@@ -72,9 +71,7 @@ def get_arch(
 )->Arch: # its record
     "A model of the zoo by its name; raises `ValueError` for any other name"
     if name in zoo_models: return zoo_models[name]
-    lower = {o.lower(): o for o in zoo_models}
-    hint = ''.join(f" Did you mean {lower[o]!r}?" for o in get_close_matches(str(name).lower(), lower, n=1))
-    raise ValueError(f"model {name!r} is unknown.{hint} Expected one of {[*zoo_models]}")
+    raise ValueError(f"model {name!r} is unknown.{did_you_mean(name, zoo_models)} Expected one of {[*zoo_models]}")
 
 # %% ../../nbs/29_models.zoo.ipynb #eb8b29b9
 def build_arch(
@@ -102,7 +99,7 @@ def zoo_table(
     "What there is to know of each model, and its parameters for data of this size with its defaults"
     def row(arch):
         with torch.device('meta'): model = build_arch(arch, c_in if arch.reads == 'series' else vocab_size, c_out, seq_len)
-        return dict(name=arch.name, reads=arch.reads, tasks=_tasks(arch), paper=arch.paper, url=arch.url, library=arch.library,
+        return dict(name=arch.name, reads=arch.reads, tasks=_tasks(arch), paper=arch.paper, url=arch.url, origin=arch.origin,
                     attention=arch.attention, lengths='lengths' in signature(arch.model.forward).parameters, any_steps=arch.any_steps,
                     stateful=arch.takes('stateful'), parameters=count_parameters(model))
     return [row(arch) for arch in zoo_models.values()]
