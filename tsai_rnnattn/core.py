@@ -100,7 +100,7 @@ class KeepsArguments:
 # %% ../nbs/00_core.ipynb #7d491866
 def plain_values(
     o, # any object
-): # None, a bool, number or string, or a list or dict of them
+)->object: # None, a bool, number or string, or a list or dict of them
     "`o` as plain values: callables and modules as a dict with their name, arrays of two or more axes as None"
     if isinstance(o, (bool, int, float, str, type(None))): return o
     if isinstance(o, (list, tuple)): return [plain_values(v) for v in o]
