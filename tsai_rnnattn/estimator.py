@@ -5,9 +5,8 @@
 # %% auto #0
 __all__ = ['RNNAttentionClassifier', 'RNNAttentionRegressor']
 
-# %% ../nbs/42_estimator.ipynb #8483cc99
+# %% ../nbs/42_estimator.ipynb #b5ad6a88
 import random
-from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy, deepcopy
 from inspect import signature
@@ -17,7 +16,8 @@ from numbers import Real
 import fastai.callback.schedule  # noqa: F401 (gives Learner its fit_one_cycle)
 import numpy as np
 import torch
-from fastai.callback.tracker import EarlyStoppingCallback, TrackerCallback
+from fastai.callback.core import Callback, CancelFitException
+from fastai.callback.tracker import TrackerCallback
 from fastai.learner import Learner
 from fastai.metrics import accuracy, mae
 from fastai.torch_core import default_device
@@ -39,27 +39,28 @@ from .data.types import read_series
 from .layers.heads import mean_pool_head
 from .models.zoo import Arch, build_arch, get_arch, zoo_models
 
-# %% ../nbs/42_estimator.ipynb #3131573f
+# %% ../nbs/42_estimator.ipynb #028ee981
 def _as_arch(arch):
     "The record of a model that reads series, by its name or class; raises `ValueError` or `TypeError` for anything else"
     if isinstance(arch, str): arch = get_arch(arch)
     elif isinstance(arch, type) and issubclass(arch, nn.Module):
         arch = next((o for o in zoo_models.values() if o.model is arch), Arch(arch, '', '', ''))
-    else: raise TypeError(f"arch={arch!r}: must be the name of a model such as 'GRUAttentionPlus', or a class of models")
+        if not arch.takes('c_out'): raise TypeError(f"{arch.name} has no argument c_out: expected a class called with (c_in, c_out, seq_len)")
+    else: raise TypeError(f"arch={arch!r}: must be a name such as 'GRUAttentionPlus', or a class called with (c_in, c_out, seq_len)")
     if arch.reads == 'series': return arch
     raise ValueError(f"arch={arch.name!r} reads {arch.reads}, an estimator has series: expected one of "
                      f"{[k for k,o in zoo_models.items() if o.reads == 'series']}")
 
-# %% ../nbs/42_estimator.ipynb #19ca73f7
+# %% ../nbs/42_estimator.ipynb #9eda76d1
 def _read_config(config):
     "A copy of the arguments of a model; raises `TypeError` or `ValueError` unless they are a dict without those that the estimator sets"
     if not isinstance(config, (dict, type(None))): raise TypeError(f"arch_config={config!r}: must be a dict of arguments of the model")
     config = deepcopy(config or {})
     ours = sorted({*config} & {'c_in', 'c_out', 'seq_len', 'd', 'stateful'})
-    if ours: raise ValueError(f"arch_config has {ours}: leave them out, an estimator takes sizes from the data and predicts each series alone")
+    if ours: raise ValueError(f"arch_config has {ours}: leave them out; sizes come from the data, and each series is predicted by itself")
     return config
 
-# %% ../nbs/42_estimator.ipynb #ed19efad
+# %% ../nbs/42_estimator.ipynb #db0f9d91
 def _any_steps(arch, config):
     "Whether a model of the zoo takes any number of steps: it can be built without `seq_len`"
     if arch.name not in zoo_models: return False
@@ -68,11 +69,11 @@ def _any_steps(arch, config):
     except (TypeError, ValueError): return False                 # if it is another mistake, the model itself raises it
     return True
 
-# %% ../nbs/42_estimator.ipynb #0119e6d6
+# %% ../nbs/42_estimator.ipynb #2972eed9
 @contextmanager
 def _own_randomness(device, seed=None):
     "A context whose random numbers leave the global states of Python, NumPy and PyTorch as they are; they begin at `seed` if there is one"
-    python, numpy, device = random.getstate(), np.random.get_state(), torch.device(device)
+    python, numpy = random.getstate(), np.random.get_state()
     gpus = [ifnone(device.index, torch.cuda.current_device())] if device.type == 'cuda' else []
     with torch.random.fork_rng(gpus):
         try:
@@ -84,39 +85,34 @@ def _seed(seed, gpus):
     random.seed(seed); np.random.seed(seed); torch.default_generator.manual_seed(seed)
     for i in gpus: torch.cuda.default_generators[i].manual_seed(seed)
 
-# %% ../nbs/42_estimator.ipynb #f96acd2f
+# %% ../nbs/42_estimator.ipynb #1a89b31b
 def _draw_seeds(random_state, n):
     "`n` seeds; None: new ones each time, from the operating system"
     rng = np.random.RandomState() if random_state is None else check_random_state(random_state)
     return [int(o) for o in rng.randint(2**31 - 1, size=n)]
 
-# %% ../nbs/42_estimator.ipynb #9db5022d
-@contextmanager
-def _shown(learn, verbose):
-    "A context in which `learn` shows its progress only if `verbose`"
-    if verbose: yield
-    else:
-        with learn.no_bar(), learn.no_logging(): yield
-
-# %% ../nbs/42_estimator.ipynb #610ac2cd
-class _BestWeights(TrackerCallback):
-    "Give the model the weights of the epoch with the smallest validation loss, which it keeps in memory"
+# %% ../nbs/42_estimator.ipynb #67ae55e6
+class _EarlyStopping(TrackerCallback):
+    "Stop after `patience` epochs without a smaller validation loss, with the weights of the best epoch, which stay in memory"
+    order = TrackerCallback.order + 3
+    def __init__(self, patience): super().__init__(); self.patience = patience
     def after_epoch(self):
         super().after_epoch()
-        if self.new_best: self.weights = deepcopy(self.model.state_dict())
+        if self.new_best: self.best_epoch, self.weights = self.epoch, deepcopy(self.model.state_dict())
+        elif self.epoch - self.best_epoch >= self.patience: raise CancelFitException
 
     def after_fit(self):
         super().after_fit()
-        self.model.load_state_dict(self.weights)
+        if hasattr(self, 'weights'): self.model.load_state_dict(self.weights)
 
-# %% ../nbs/42_estimator.ipynb #07389bb8
+# %% ../nbs/42_estimator.ipynb #67f636d0
 def _draw_rows(y, valid_pct, seed):
     "The rows of training and, unless `valid_pct` is 0, those of validation; raises `ValueError` if a class cannot be in both"
     if not valid_pct: return [np.arange(len(y))]
     try: return [np.asarray(rows) for rows in draw_splits(y, valid_pct, seed)]
     except ValueError as e: raise ValueError(f"{e}. Or pass valid_pct=0, to train on all series") from e
 
-# %% ../nbs/42_estimator.ipynb #2ae56ab1
+# %% ../nbs/42_estimator.ipynb #ee273ec8
 class _Estimator:
     "What the estimators share: `n_estimators` members, which are trained learners, and the mean of their predictions"
     _tags = {'authors': 'tsai_rnnattn developers', 'maintainers': 'tsai_rnnattn developers', 'python_dependencies': ['torch', 'fastai'],
@@ -124,23 +120,47 @@ class _Estimator:
              'capability:missing_values': True, 'capability:categorical_in_X': False, 'capability:random_state': True,
              'property:randomness': 'derandomized'}
 
+    def __sklearn_tags__(self): return _sklearn_tags(self)
     @property
     def learner_(self)->Learner: # trained
-        "The learner of the first member"
+        "The learner of the first member; raises `NotFittedError` before `fit`"
+        self.check_is_fitted()
         return self.learners_[0]
 
-# %% ../nbs/42_estimator.ipynb #4c3572d0
+# %% ../nbs/42_estimator.ipynb #ee81178f
+def _sklearn_tags(est):
+    from sklearn.utils import ClassifierTags, InputTags, RegressorTags, Tags, TargetTags     # since scikit-learn 1.6, as the tags are
+    kind = est.get_tag('object_type')
+    return Tags(estimator_type=kind, target_tags=TargetTags(required=True, multi_output=True),
+                input_tags=InputTags(two_d_array=True, three_d_array=True, allow_nan=True),
+                classifier_tags=ClassifierTags() if kind == 'classifier' else None,
+                regressor_tags=RegressorTags() if kind == 'regressor' else None)
+
+# %% ../nbs/42_estimator.ipynb #b6a1b2b6
 @patch
-def _check(self:_Estimator):
-    "Raise `ValueError` or `TypeError` for arguments that are wrong whatever the data"
+def _check_numbers(self:_Estimator):
+    "Raise `ValueError` for numbers that are wrong whatever the data"
     check_sizes(n_epochs=self.n_epochs, batch_size=self.batch_size, n_estimators=self.n_estimators, patience=ifnone(self.patience, 1))
     if not (isinstance(self.valid_pct, Real) and 0 <= self.valid_pct < 1):
         raise ValueError(f"valid_pct={self.valid_pct!r}: must be a number from 0 to 1, and less than 1")
     if self.patience is not None and not self.valid_pct:
         raise ValueError(f"patience={self.patience} with valid_pct=0: early stopping requires a validation part; pass valid_pct=0.2")
-    if self.lr is not None and not (isinstance(self.lr, Real) and 0 < self.lr < inf): raise ValueError(f"lr={self.lr!r}: must be a number > 0")
+    if not (self.lr is None or isinstance(self.lr, Real) and 0 < self.lr < inf):
+        raise ValueError(f"lr={self.lr!r}: must be a number > 0")
 
-# %% ../nbs/42_estimator.ipynb #0e4a7a24
+# %% ../nbs/42_estimator.ipynb #9546d1f5
+def _is_callback(o): return isinstance(o, Callback) or isinstance(o, type) and issubclass(o, Callback)
+
+@patch
+def _check_parts(self:_Estimator):
+    "Raise `TypeError` unless transforms and callbacks are such"
+    tfms = self.batch_tfms
+    if not (tfms is None or isinstance(tfms, (list, tuple, L)) and all(map(callable, tfms))):
+        raise TypeError(f"batch_tfms={tfms!r}: must be a list of transforms such as [TSImpute(), TSStandardize()]")
+    bad = [o for o in L(self.callbacks) if not _is_callback(o)]
+    if bad: raise TypeError(f"callbacks has {bad[0]!r}: must be callbacks of fastai")
+
+# %% ../nbs/42_estimator.ipynb #681595be
 @patch
 def _loaders(self:_Estimator, X, lengths, y, cut, seed, device):
     "Loaders of a training and a validation part, the latter empty with `valid_pct=0`"
@@ -151,7 +171,7 @@ def _loaders(self:_Estimator, X, lengths, y, cut, seed, device):
     tfms = [TSImpute(), TSStandardize()] if self.batch_tfms is None else self.batch_tfms
     return TSDataLoaders.from_dsets(train, *(valid or [train.new_empty()]), bs=self.batch_size, batch_tfms=tfms, device=device)
 
-# %% ../nbs/42_estimator.ipynb #eaf59d0f
+# %% ../nbs/42_estimator.ipynb #3d4ab1df
 @patch
 def _learner(self:_Estimator, X, lengths, y, seed, device):
     "A learner of one member, not trained"
@@ -164,36 +184,58 @@ def _learner(self:_Estimator, X, lengths, y, seed, device):
     model = build_arch(arch, dls.vars, dls.c, None if cut else dls.len, **config)
     return Learner(dls, model, metrics=dls.train_ds.in_units(self._metric), cbs=deepcopy(L(self.callbacks)))
 
-# %% ../nbs/42_estimator.ipynb #145bca3d
+# %% ../nbs/42_estimator.ipynb #f08c78ed
+@contextmanager
+def _shown(learn, verbose):
+    "A context in which `learn` shows its progress only if `verbose`"
+    if verbose: yield
+    else:
+        with learn.no_bar(), learn.no_logging(): yield
+
+# %% ../nbs/42_estimator.ipynb #eba54719
 @patch
 def _train(self:_Estimator, X, lengths, y, seed):
     "The trained learner of one member"
-    device = ifnone(self.device, default_device())
+    device = torch.device(ifnone(self.device, default_device()))
     with _own_randomness(device, seed):
         learn = self._learner(X, lengths, y, seed, device)
-        stop = [] if self.patience is None else [_BestWeights(), EarlyStoppingCallback(patience=self.patience)]
+        stop = [] if self.patience is None else [_EarlyStopping(self.patience)]
         with _shown(learn, self.verbose): learn.fit_one_cycle(self.n_epochs, ifnone(self.lr, 1e-3), cbs=stop)
     return learn
 
-# %% ../nbs/42_estimator.ipynb #8b5d6ea5
+# %% ../nbs/42_estimator.ipynb #31cf08b0
 @patch
 def _fit(self:_Estimator, X, y):
-    self._check()
+    self._check_numbers()
+    self._check_parts()
+    self._columns = [] if isinstance(X, np.ndarray) else list(X[0].columns)
     X, lengths = read_series(series_from_sktime(X))
     y = check_y(y, len(X))
     self.learners_ = [self._train(X, lengths, y, seed) for seed in _draw_seeds(self.random_state, self.n_estimators)]
     return self
 
-# %% ../nbs/42_estimator.ipynb #180c3f01
+# %% ../nbs/42_estimator.ipynb #ecb50ffa
+@patch
+def _series(self:_Estimator, X):
+    "The series of a container, with its columns as in training; raises `ValueError` for more steps than the model can read"
+    if not isinstance(X, np.ndarray) and {*X[0].columns} == {*self._columns}: X = [o[self._columns] for o in X]
+    X, _ = read_series(series_from_sktime(X))
+    learn = self.learner_
+    ds = learn.dls.train_ds
+    if not ds.has_lengths or ds.cut or X.shape[2] <= ds.len: return X if isinstance(X, np.ndarray) else X.series
+    raise ValueError(f"X has series of up to {X.shape[2]} steps, training had at most {ds.len}, and this {type(learn.model).__name__} takes "
+                     "no more: crop them, or fit a model for any number of steps, as with arch_config=dict(custom_head=mean_pool_head)")
+
+# %% ../nbs/42_estimator.ipynb #5e7ea6f2
 @patch
 def _mean_prediction(self:_Estimator, X):
     "The mean of the members' probabilities or numbers"
     def predict(learn):
         with _shown(learn, self.verbose): return learn.get_X_preds(X)[0]
-    X = series_from_sktime(X)
+    X = self._series(X)
     with _own_randomness(self.learner_.dls.device): return np.mean([predict(o) for o in self.learners_], 0, float)
 
-# %% ../nbs/42_estimator.ipynb #683ed269
+# %% ../nbs/42_estimator.ipynb #b29d5b4f
 def _without_data(learn):
     "A copy of a learner, with the same model, that holds neither series nor the state of the optimizer, as fastai's `export` writes it"
     light = copy(learn)
@@ -205,9 +247,16 @@ def __getstate__(self:_Estimator):
     if 'learners_' not in self.__dict__: return self.__dict__
     with _own_randomness(self.learner_.dls.device): return {**self.__dict__, 'learners_': [_without_data(o) for o in self.learners_]}
 
-# %% ../nbs/42_estimator.ipynb #fe0d0713
+# %% ../nbs/42_estimator.ipynb #9beb7748
+def _test_params():
+    small = dict(n_epochs=2, batch_size=8)
+    return [dict(small, arch_config=dict(hidden_size=8, n_heads=2, d_ff=11, encoder_layers=1)),
+            dict(small, arch='LSTMPlus', arch_config=dict(hidden_size=7, custom_head=mean_pool_head), n_estimators=2),
+            dict(small, arch='AttentiveRNNPlus', arch_config=dict(hidden_size=7, rnn_type='gru'), valid_pct=.4, patience=1)]
+
+# %% ../nbs/42_estimator.ipynb #ed5abef0
 class RNNAttentionClassifier(_Estimator, BaseClassifier):
-    """A model of the zoo as a classifier of sktime and scikit-learn; `fit` raises `ValueError` or `TypeError` for invalid arguments and data
+    """A model of the zoo as a classifier of sktime and scikit-learn; `fit` raises `ValueError` or `TypeError` for invalid arguments and data.
 
     >>> from sktime.datasets import load_italy_power_demand
     >>> from tsai_rnnattn.estimator import RNNAttentionClassifier
@@ -229,7 +278,7 @@ class RNNAttentionClassifier(_Estimator, BaseClassifier):
         valid_pct:float=0., # fraction of the training data that is used for validation
         patience:int|None=None, # stop after this many epochs without a smaller validation loss, with the best weights; None: do not stop
         n_estimators:int=1, # members, whose predictions are averaged
-        device=None, # device of the training; None: fastai's default
+        device=None, # device of the model and the batches; None: fastai's default
         random_state=None, # seed, or a `RandomState` of NumPy; None: each fit is different
         verbose:bool=False, # show progress?
     ):
@@ -239,18 +288,11 @@ class RNNAttentionClassifier(_Estimator, BaseClassifier):
     @classmethod
     def get_test_params(cls,
         parameter_set:str='default', # not used: there is one
-    )->list: # arguments of each estimator to test
+    )->list: # a dict of arguments for each estimator to test
         "Small settings for the tests of sktime"
         return _test_params()
 
-# %% ../nbs/42_estimator.ipynb #0429ae0d
-def _test_params():
-    small = dict(n_epochs=2, batch_size=8)
-    return [dict(small, arch_config=dict(hidden_size=8, n_heads=2, d_ff=11, encoder_layers=1)),
-            dict(small, arch='LSTMPlus', arch_config=dict(hidden_size=7, custom_head=mean_pool_head), n_estimators=2),
-            dict(small, arch='AttentiveRNNPlus', arch_config=dict(hidden_size=7, rnn_type='gru'), valid_pct=.4, patience=1)]
-
-# %% ../nbs/42_estimator.ipynb #72df7127
+# %% ../nbs/42_estimator.ipynb #e48cc107
 @patch
 def _fit(self:RNNAttentionClassifier, X, y):
     return super(RNNAttentionClassifier, self)._fit(X, self._labels(y))
@@ -264,21 +306,22 @@ def _labels(self:RNNAttentionClassifier, y):
 @patch
 def _predict_proba(self:RNNAttentionClassifier, X): return self._mean_prediction(X)
 
-# %% ../nbs/42_estimator.ipynb #c46e9445
+# %% ../nbs/42_estimator.ipynb #a8de33bc
 @patch
 def _targets(self:RNNAttentionClassifier, y):
     "Labels with the weights of their classes in the loss"
-    weights = self.class_weight
-    if not isinstance(weights, dict): return make_targets(y, weights)
-    missing = [o for o in self.classes_.tolist() if o not in weights]
-    if missing: raise ValueError(f"class_weight has no weight for the label {missing[0]!r}: expected one for each of {self.classes_.tolist()}")
+    weights, labels = self.class_weight, self.classes_.tolist()
+    if weights is None or weights == 'balanced': return make_targets(y, weights)
+    if not isinstance(weights, dict): raise ValueError(f"class_weight={weights!r}: must be 'balanced', a dict {{label: weight}}, or None")
+    missing = [o for o in labels if o not in weights]
+    if missing: raise ValueError(f"class_weight has no weight for the label {missing[0]!r}: expected one for each of {labels}")
     targets = make_targets(y)
-    targets.weight = torch.tensor([float(weights[o]) for o in self.classes_.tolist()])
+    targets.weight = torch.tensor([float(weights[o]) for o in labels])
     return targets
 
-# %% ../nbs/42_estimator.ipynb #5bc376b4
+# %% ../nbs/42_estimator.ipynb #8260f19e
 class RNNAttentionRegressor(_Estimator, BaseRegressor):
-    """A model of the zoo as a regressor of sktime and scikit-learn; `fit` raises `ValueError` or `TypeError` for invalid arguments and data
+    """A model of the zoo as a regressor of sktime and scikit-learn; `fit` raises `ValueError` or `TypeError` for invalid arguments and data.
 
     >>> from sktime.datasets import load_covid_3month
     >>> from tsai_rnnattn.estimator import RNNAttentionRegressor
@@ -300,7 +343,7 @@ class RNNAttentionRegressor(_Estimator, BaseRegressor):
         valid_pct:float=0., # fraction of the training data that is used for validation
         patience:int|None=None, # stop after this many epochs without a smaller validation loss, with the best weights; None: do not stop
         n_estimators:int=1, # members, whose predictions are averaged
-        device=None, # device of the training; None: fastai's default
+        device=None, # device of the model and the batches; None: fastai's default
         random_state=None, # seed, or a `RandomState` of NumPy; None: each fit is different
         verbose:bool=False, # show progress?
     ):
@@ -310,11 +353,11 @@ class RNNAttentionRegressor(_Estimator, BaseRegressor):
     @classmethod
     def get_test_params(cls,
         parameter_set:str='default', # not used: there is one
-    )->list: # arguments of each estimator to test
+    )->list: # a dict of arguments for each estimator to test
         "Small settings for the tests of sktime"
         return _test_params()
 
-# %% ../nbs/42_estimator.ipynb #c2be1536
+# %% ../nbs/42_estimator.ipynb #de7e77cb
 @patch
 def _targets(self:RNNAttentionRegressor, y): return make_targets(y, standardize=self.standardize_y)
 
