@@ -45,8 +45,8 @@ def _as_arch(arch):
     if isinstance(arch, str): arch = get_arch(arch)
     elif isinstance(arch, type) and issubclass(arch, nn.Module):
         arch = next((o for o in zoo_models.values() if o.model is arch), Arch(arch, '', '', ''))
-        if not arch.takes('c_out'): raise TypeError(f"{arch.name} has no argument c_out: expected a class called with (c_in, c_out, seq_len)")
-    else: raise TypeError(f"arch={arch!r}: must be a name such as 'GRUAttentionPlus', or a class called with (c_in, c_out, seq_len)")
+        if not arch.takes('c_out'): raise TypeError(f"{arch.name} has no argument c_out: expected a class with (c_in, c_out, seq_len)")
+    else: raise TypeError(f"arch={arch!r}: must be a name such as 'GRUAttentionPlus', or a class with (c_in, c_out, seq_len)")
     if arch.reads == 'series': return arch
     raise ValueError(f"arch={arch.name!r} reads {arch.reads}, an estimator has series: expected one of "
                      f"{[k for k,o in zoo_models.items() if o.reads == 'series']}")
@@ -63,7 +63,7 @@ def _read_config(config):
 # %% ../nbs/42_estimator.ipynb #db0f9d91
 def _any_steps(arch, config):
     "Whether a model of the zoo takes any number of steps: it can be built without `seq_len`"
-    if arch.name not in zoo_models: return False
+    if arch not in zoo_models.values(): return False
     try:
         with torch.device('meta'): build_arch(arch, 1, 1, None, **deepcopy(config))
     except (TypeError, ValueError): return False                 # if it is another mistake, the model itself raises it
@@ -184,6 +184,11 @@ def _learner(self:_Estimator, X, lengths, y, seed, device):
     model = build_arch(arch, dls.vars, dls.c, None if cut else dls.len, **config)
     return Learner(dls, model, metrics=dls.train_ds.in_units(self._metric), cbs=deepcopy(L(self.callbacks)))
 
+# %% ../nbs/42_estimator.ipynb #e6e0ee41
+def _default_lr(arch):
+    "The largest learning rate for a model, if none is given"
+    return 3e-3 if arch in zoo_models.values() and arch.attention != 'map' else 1e-3
+
 # %% ../nbs/42_estimator.ipynb #f08c78ed
 @contextmanager
 def _shown(learn, verbose):
@@ -200,7 +205,7 @@ def _train(self:_Estimator, X, lengths, y, seed):
     with _own_randomness(device, seed):
         learn = self._learner(X, lengths, y, seed, device)
         stop = [] if self.patience is None else [_EarlyStopping(self.patience)]
-        with _shown(learn, self.verbose): learn.fit_one_cycle(self.n_epochs, ifnone(self.lr, 1e-3), cbs=stop)
+        with _shown(learn, self.verbose): learn.fit_one_cycle(self.n_epochs, ifnone(self.lr, _default_lr(_as_arch(self.arch))), cbs=stop)
     return learn
 
 # %% ../nbs/42_estimator.ipynb #31cf08b0
@@ -223,8 +228,8 @@ def _series(self:_Estimator, X):
     learn = self.learner_
     ds = learn.dls.train_ds
     if not ds.has_lengths or ds.cut or X.shape[2] <= ds.len: return X if isinstance(X, np.ndarray) else X.series
-    raise ValueError(f"X has series of up to {X.shape[2]} steps, training had at most {ds.len}, and this {type(learn.model).__name__} takes "
-                     "no more: crop them, or fit a model for any number of steps, as with arch_config=dict(custom_head=mean_pool_head)")
+    raise ValueError(f"X has series of up to {X.shape[2]} steps, training had at most {ds.len}, and this {type(learn.model).__name__} "
+                     "takes no more: crop them, or fit a model for any number of steps, as with arch_config=dict(custom_head=mean_pool_head)")
 
 # %% ../nbs/42_estimator.ipynb #5e7ea6f2
 @patch
@@ -256,7 +261,7 @@ def _test_params():
 
 # %% ../nbs/42_estimator.ipynb #ed5abef0
 class RNNAttentionClassifier(_Estimator, BaseClassifier):
-    """A model of the zoo as a classifier of sktime and scikit-learn; `fit` raises `ValueError` or `TypeError` for invalid arguments and data.
+    """A model of the zoo as a classifier of sktime and scikit-learn; `fit` raises `ValueError` or `TypeError` for wrong arguments and data
 
     >>> from sktime.datasets import load_italy_power_demand
     >>> from tsai_rnnattn.estimator import RNNAttentionClassifier
@@ -271,7 +276,7 @@ class RNNAttentionClassifier(_Estimator, BaseClassifier):
         arch_config:dict|None=None, # arguments of the model; None: its defaults
         n_epochs:int=50, # epochs of one-cycle training
         batch_size:int=16, # series in a batch
-        lr:float|None=None, # largest learning rate; None: 1e-3
+        lr:float|None=None, # largest learning rate; None: 3e-3 for models of the zoo without an encoder, 1e-3 for all others
         batch_tfms:list|None=None, # transforms of a batch, augmentation included; None: `TSImpute()`, `TSStandardize()`, []: none
         class_weight:str|dict|None=None, # 'balanced': all classes count the same in the loss; or {label: weight}
         callbacks=None, # callbacks of fastai, one or a list; each member trains with copies
@@ -321,7 +326,7 @@ def _targets(self:RNNAttentionClassifier, y):
 
 # %% ../nbs/42_estimator.ipynb #8260f19e
 class RNNAttentionRegressor(_Estimator, BaseRegressor):
-    """A model of the zoo as a regressor of sktime and scikit-learn; `fit` raises `ValueError` or `TypeError` for invalid arguments and data.
+    """A model of the zoo as a regressor of sktime and scikit-learn; `fit` raises `ValueError` or `TypeError` for wrong arguments and data
 
     >>> from sktime.datasets import load_covid_3month
     >>> from tsai_rnnattn.estimator import RNNAttentionRegressor
@@ -336,7 +341,7 @@ class RNNAttentionRegressor(_Estimator, BaseRegressor):
         arch_config:dict|None=None, # arguments of the model, with `y_range` in the units of `y`; None: its defaults
         n_epochs:int=50, # epochs of one-cycle training
         batch_size:int=16, # series in a batch
-        lr:float|None=None, # largest learning rate; None: 1e-3
+        lr:float|None=None, # largest learning rate; None: 3e-3 for models of the zoo without an encoder, 1e-3 for all others
         batch_tfms:list|None=None, # transforms of a batch, augmentation included; None: `TSImpute()`, `TSStandardize()`, []: none
         standardize_y:bool=True, # learn numbers with mean 0, std 1? Predictions are in the units of `y`
         callbacks=None, # callbacks of fastai, one or a list; each member trains with copies
