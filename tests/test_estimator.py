@@ -211,8 +211,8 @@ def test_validation_is_drawn_from_all_classes_and_statistics_are_those_of_traini
 
 # copies
 @both
-@pytest.mark.parametrize('kwargs', [{}, FIXED, dict(callbacks=[TSMixUp()]), dict(valid_pct=.3, patience=1, n_estimators=2), dict(verbose=True)],
-                         ids=['plain', 'fixed', 'callbacks', 'members', 'verbose'])
+@pytest.mark.parametrize('kwargs', [{}, FIXED, dict(callbacks=[TSMixUp()]), dict(valid_pct=.3, patience=1, n_estimators=2),
+                                    dict(verbose=True)], ids=['plain', 'fixed', 'callbacks', 'members', 'verbose'])
 def test_copies_predict_the_same_without_the_training_data(make, y, kwargs, tmp_path, capsys):
     est = make(**kwargs).fit(X, y)
     want = predictions(est)
@@ -260,7 +260,8 @@ def test_unequal_length(make, y, kind, config):
     longer = RNG.normal(size=(2, C_IN, 3 * SL))
     if config is not FIXED: assert len(est.predict(longer)) == 2
     else:
-        with pytest.raises(ValueError, match=f'up to {3 * SL} steps, training had at most .*custom_head=mean_pool_head'): est.predict(longer)
+        text = f'up to {3 * SL} steps, training had at most .*custom_head=mean_pool_head'
+        with pytest.raises(ValueError, match=text): est.predict(longer)
         with pytest.raises(ValueError, match='crop them'): pickle.loads(pickle.dumps(est)).predict(longer)
 
 def test_other_steps_than_in_training_of_equal_length_are_refused():
@@ -280,7 +281,8 @@ def test_missing_values_are_filled_as_by_the_transform(make, y):
     est = make(**FIXED).fit(gaps, y)
     filled = TSImpute(mean=np.nanmean(gaps, (0, 2))).encode(torch.tensor(gaps), None).numpy()
     np.testing.assert_allclose(predictions(est, gaps), predictions(est, filled), rtol=1e-4, atol=1e-5)
-    with pytest.raises(ValueError, match='X is nan in sample .* variable .* step .*TSImpute'): make(batch_tfms=[TSStandardize()]).fit(gaps, y)
+    text = 'X is nan in sample .* variable .* step .*TSImpute'
+    with pytest.raises(ValueError, match=text): make(batch_tfms=[TSStandardize()]).fit(gaps, y)
     with pytest.raises(ValueError, match='X is nan'): make(batch_tfms=[TSStandardize()]).fit(X, y).predict(gaps)
 
 LABEL_TYPES = dict(str=LABELS, object=LABELS.astype(object), int=np.arange(N) % 3 - 5, int8=(np.arange(N) % 3).astype(np.int8),
@@ -411,7 +413,8 @@ def test_each_model_of_the_zoo(arch):
 # errors
 SIZES = 'n_epochs', 'batch_size', 'n_estimators'
 SET_BY_US = 'd', 'c_in', 'c_out', 'seq_len', 'stateful'
-BAD = [(dict(arch='GRUAtention'), ValueError, "Did you mean 'GRUAttentionPlus'"), (dict(arch='RNNClassifier'), ValueError, 'reads token ids'),
+BAD = [(dict(arch='GRUAtention'), ValueError, "Did you mean 'GRUAttentionPlus'"),
+       (dict(arch='RNNClassifier'), ValueError, 'reads token ids'),
        (dict(arch=7), TypeError, 'arch=7: must be a name'), (dict(arch=nn.Linear(2, 3)), TypeError, 'must be a name such as'),
        (dict(arch=nn.Linear), TypeError, 'no argument c_out'), (dict(arch_config=[5]), TypeError, 'must be a dict'),
        (dict(arch_config=dict(hidden=5)), TypeError, "no argument 'hidden'"),
@@ -420,7 +423,8 @@ BAD = [(dict(arch='GRUAtention'), ValueError, "Did you mean 'GRUAttentionPlus'")
        *((dict([(k, v)]), ValueError, f'{k}={v}: must be an integer ≥ 1') for k in SIZES for v in (0, -1, 1.5)),
        (dict(lr=0), ValueError, 'lr=0: must be a number > 0'), (dict(lr='x'), ValueError, 'lr='), (dict(lr=np.inf), ValueError, 'lr=inf'),
        (dict(valid_pct=1), ValueError, 'valid_pct=1: must be'), (dict(valid_pct=-.1), ValueError, 'valid_pct='),
-       (dict(valid_pct='a'), ValueError, 'valid_pct='), (dict(valid_pct=.05), ValueError, 'too few for 3 classes.*valid_pct=0'),
+       (dict(valid_pct='a'), ValueError, 'valid_pct='),
+       (dict(valid_pct=.05), ValueError, 'valid_pct=0.05: .*too few for 3 classes: pass valid_pct=0, or change'),
        (dict(patience=3), ValueError, 'requires a validation part; pass valid_pct=0.2'),
        (dict(patience=0, valid_pct=.2), ValueError, 'patience=0'),
        (dict(class_weight='much'), ValueError, "must be 'balanced', a dict"),
@@ -440,7 +444,7 @@ def test_bad_data_is_refused():
     with pytest.raises(ValueError, match='target of sample 2 is nan'): regressor().fit(X, np.where(np.arange(N) == 2, np.nan, NUMBERS))
     with pytest.raises(ValueError, match='Mismatch in number of cases'): classifier().fit(X, LABELS[1:])
     with pytest.raises(TypeError, match='categorical'): classifier().fit([o.assign(b='text') for o in UNEQUAL], LABELS)
-    with pytest.raises(ValueError, match='only one sample.*valid_pct=0'): classifier(valid_pct=.3).fit(X, np.r_[['only'], LABELS[1:]])
+    with pytest.raises(ValueError, match='only one sample.*pass valid_pct=0'): classifier(valid_pct=.3).fit(X, np.r_[['only'], LABELS[1:]])
     with pytest.raises(NotFittedError): _ = classifier().learner_
     with pytest.raises(NotFittedError): classifier().predict(X)
 

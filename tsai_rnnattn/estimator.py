@@ -110,7 +110,7 @@ def _draw_rows(y, valid_pct, seed):
     "The rows of training and, unless `valid_pct` is 0, those of validation; raises `ValueError` if a class cannot be in both"
     if not valid_pct: return [np.arange(len(y))]
     try: return [np.asarray(rows) for rows in draw_splits(y, valid_pct, seed)]
-    except ValueError as e: raise ValueError(f"{e}. Or pass valid_pct=0, to train on all series") from e
+    except ValueError as e: raise ValueError(f"valid_pct={valid_pct}: {str(e).replace('pass splits', 'pass valid_pct=0')}") from e
 
 # %% ../nbs/42_estimator.ipynb #ee273ec8
 class _Estimator:
@@ -229,7 +229,7 @@ def _series(self:_Estimator, X):
     ds = learn.dls.train_ds
     if not ds.has_lengths or ds.cut or X.shape[2] <= ds.len: return X if isinstance(X, np.ndarray) else X.series
     raise ValueError(f"X has series of up to {X.shape[2]} steps, training had at most {ds.len}, and this {type(learn.model).__name__} "
-                     "takes no more: crop them, or fit a model for any number of steps, as with arch_config=dict(custom_head=mean_pool_head)")
+                     "takes no more: crop them, or fit a model for any number of steps, as by arch_config=dict(custom_head=mean_pool_head)")
 
 # %% ../nbs/42_estimator.ipynb #5e7ea6f2
 @patch
