@@ -180,24 +180,25 @@ def test_members_of_a_larger_estimator_begin_with_those_of_a_smaller_one():
 
 
 # early stopping
-class Losses(Callback):
+class Seen(Callback):
     "Record the validation loss and the weights of each epoch"
     order = 61
-    def before_fit(self): self.losses, self.weights = [], []
+    def before_fit(self):
+        if not hasattr(self.learn, 'gather_preds'): self.found, self.kept = [], []
     def after_epoch(self):
-        if not hasattr(self.learn, 'recorder') or hasattr(self.learn, 'gather_preds'): return
-        self.losses.append(self.recorder.values[-1][1]); self.weights.append(deepcopy(self.model.state_dict()))
+        if hasattr(self.learn, 'gather_preds'): return
+        self.found.append(self.recorder.values[-1][1]); self.kept.append(deepcopy(self.model.state_dict()))
 
 @both
 def test_early_stopping_keeps_the_best_weights(make, y):
-    est = make(valid_pct=.4, patience=2, n_epochs=40, lr=.1, callbacks=Losses()).fit(X, y)
-    losses, weights = est.learner_.losses.losses, est.learner_.losses.weights
+    est = make(valid_pct=.4, patience=2, n_epochs=40, lr=.1, callbacks=Seen()).fit(X, y)
+    losses, weights = est.learner_.seen.found, est.learner_.seen.kept
     best = int(np.argmin(losses))
     assert len(losses) == best + 3 < 40
     for k,v in est.learner_.model.state_dict().items(): torch.testing.assert_close(v, weights[best][k], rtol=0, atol=0)
-    last = make(valid_pct=.4, n_epochs=5, lr=.1, callbacks=Losses()).fit(X, y).learner_
-    assert len(last.losses.losses) == 5
-    for k,v in last.model.state_dict().items(): torch.testing.assert_close(v, last.losses.weights[-1][k], rtol=0, atol=0)
+    last = make(valid_pct=.4, n_epochs=5, lr=.1, callbacks=Seen()).fit(X, y).learner_
+    assert len(last.seen.found) == 5
+    for k,v in last.model.state_dict().items(): torch.testing.assert_close(v, last.seen.kept[-1][k], rtol=0, atol=0)
 
 def test_validation_is_drawn_from_all_classes_and_statistics_are_those_of_training():
     dls = classifier(valid_pct=.3).fit(X, LABELS).learner_.dls
@@ -461,6 +462,15 @@ def test_verbose_shows_the_table(capsys):
     classifier(verbose=True, valid_pct=.3).fit(X, LABELS)
     out = capsys.readouterr().out
     assert all(o in out for o in ('train_loss', 'valid_loss', 'accuracy'))
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+def test_on_a_gpu():
+    before = states(), torch.cuda.get_rng_state().tolist()
+    est = classifier(device='cuda').fit(X, LABELS)
+    assert next(est.learner_.model.parameters()).is_cuda
+    np.testing.assert_allclose(pickle.loads(pickle.dumps(est)).predict_proba(X), est.predict_proba(X), atol=1e-5)
+    assert (states(), torch.cuda.get_rng_state().tolist()) == before
 
 def test_it_learns():
     y = np.where(X[:, 0].mean(1) > np.median(X[:, 0].mean(1)), 'high', 'low')

@@ -261,7 +261,7 @@ def _test_params():
 
 # %% ../nbs/42_estimator.ipynb #ed5abef0
 class RNNAttentionClassifier(_Estimator, BaseClassifier):
-    """A model of the zoo as a classifier of sktime and scikit-learn; `fit` raises `ValueError` or `TypeError` for wrong arguments and data
+    """A model of the zoo as a classifier of sktime and scikit-learn; raises `ValueError` or `TypeError` for wrong arguments and data
 
     >>> from sktime.datasets import load_italy_power_demand
     >>> from tsai_rnnattn.estimator import RNNAttentionClassifier
@@ -326,7 +326,7 @@ def _targets(self:RNNAttentionClassifier, y):
 
 # %% ../nbs/42_estimator.ipynb #8260f19e
 class RNNAttentionRegressor(_Estimator, BaseRegressor):
-    """A model of the zoo as a regressor of sktime and scikit-learn; `fit` raises `ValueError` or `TypeError` for wrong arguments and data
+    """A model of the zoo as a regressor of sktime and scikit-learn; raises `ValueError` or `TypeError` for wrong arguments and data
 
     >>> from sktime.datasets import load_covid_3month
     >>> from tsai_rnnattn.estimator import RNNAttentionRegressor
