@@ -18,7 +18,7 @@ from tsai_rnnattn.data.dataset import TSDataset
 from tsai_rnnattn.data.loaders import TSDataLoader
 from tsai_rnnattn.data.targets import make_targets
 from tsai_rnnattn.data.transforms import TSStandardize
-from tsai_rnnattn.data.types import RaggedSeries
+from tsai_rnnattn.series import RaggedSeries
 
 SHAPES = ((10_000, 6, 100), (10_000, 1, 24), (10_000, 3, 1000), (2_000, 1, 100))
 ROUNDS = 11

@@ -26,8 +26,8 @@ import tsai_rnnattn.learner  # noqa: F401 (gives Learner its get_X_preds)
 from tests.common import load_exported, quiet_fit
 from tsai_rnnattn.core import padding_mask
 from tsai_rnnattn.data.loaders import TSDataLoaders, draw_splits
-from tsai_rnnattn.data.text import (RaggedTokens, TextDataLoaders, TextDataset, TextEncoder, load_text_learner, save_text_learner,
-                                    text_normalizer, train_tokenizer)
+from tsai_rnnattn.data.text import TextDataLoaders, TextDataset, load_text_learner, save_text_learner
+from tsai_rnnattn.tokens import RaggedTokens, TextEncoder, text_normalizer, train_tokenizer
 
 tokenizers = pytest.importorskip('tokenizers', reason='needs the extra [text]')
 safetensors_torch = pytest.importorskip('safetensors.torch', reason='needs the extra [text]')

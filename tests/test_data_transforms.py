@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from tsai_rnnattn.data import transforms
+from tsai_rnnattn import scaling
 from tsai_rnnattn.data.loaders import TSDataLoaders
 from tsai_rnnattn.data.transforms import TSClip, TSImpute, TSNormalize, TSRobustScale, TSStandardize
 from tsai_rnnattn.data.types import TSLengths, TSTensor
@@ -143,9 +143,9 @@ def test_devices_without_float64_use_float32():
     class OnMPS:
         device = torch.device('mps')
         def float(self): return 'float32'
-    assert transforms._precise(OnMPS()) == 'float32' and transforms._precise(torch.ones(2)).dtype == torch.float64
+    assert scaling._precise(OnMPS()) == 'float32' and scaling._precise(torch.ones(2)).dtype == torch.float64
     x = random_series(2, 3, 5)
-    assert {o.dtype for o in (transforms._as(torch.ones(1, 3, 1).double(), x), transforms._at_least_float32(x))} == {torch.float32}
+    assert {o.dtype for o in (scaling._as(torch.ones(1, 3, 1).double(), x), scaling._at_least_float32(x))} == {torch.float32}
 
 def test_series_are_not_changed_in_place():
     x = SIGNAL.float()

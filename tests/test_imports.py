@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-LIGHT = ('core', 'checks', 'testing', 'layers.norm', 'layers.dropout', 'layers.attention', 'layers.pooling', 'layers.recurrent',
+LIGHT = ('core', 'checks', 'testing', 'files', 'series', 'tokens', 'scaling', 'layers.norm', 'layers.dropout', 'layers.attention',
+         'layers.pooling', 'layers.recurrent',
          'layers.encoder', 'layers.heads', 'layers.embedding', 'models', 'models.rnn', 'models.rnn_attention', 'models.attentive_rnn',
          'models.zoo')
 

@@ -22,7 +22,7 @@ from tsai_rnnattn.data.augment import TSJitter
 from tsai_rnnattn.data.dataset import TSDataset, _release_pages
 from tsai_rnnattn.data.loaders import TSDataLoader, TSDataLoaders, draw_splits
 from tsai_rnnattn.data.transforms import TSImpute, TSNormalize, TSRobustScale, TSStandardize, TSTransform
-from tsai_rnnattn.data.types import RaggedSeries, pad_series
+from tsai_rnnattn.series import RaggedSeries, pad_series
 from tsai_rnnattn.models import GRUAttentionPlus
 from tsai_rnnattn.testing import random_series
 

@@ -24,3 +24,5 @@ from .layers.pooling import *
 from .layers.recurrent import *
 from .learner import *
 from .models import *
+from .series import *
+from .tokens import *

@@ -205,7 +205,7 @@ def make_loaders(
 )->object: # `TSDataLoaders` or `TextDataLoaders`
     "Loaders for the data; raises `ValueError` or `TypeError` for data that does not fit"
     from tsai_rnnattn.data.loaders import TSDataLoaders
-    from tsai_rnnattn.data.types import read_series
+    from tsai_rnnattn.series import read_series
     numbers = dict(standardize_y=True) if data.y.dtype.kind == 'f' else {}
     if settings['text']: return _text_loaders(data, settings, **numbers)
     tfms = _transforms(settings['normalize'], settings['impute'])
@@ -286,7 +286,7 @@ def _check_same(run, new):
 @contextmanager
 def _open_run(folder, run, resume, force):
     "A context in which the folder belongs to this process, and holds this run and no other; gives whether the run is finished"
-    from tsai_rnnattn.runs import locked, write_whole
+    from tsai_rnnattn.files import locked, write_whole
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
         _check_folder(folder, resume, force)
@@ -360,7 +360,8 @@ def _summary(settings, data, learn):
 def _finish(learn, folder):
     "Write what a run leaves; `metrics.csv` is the last, since it says that the run is finished"
     import pandas as pd
-    from tsai_rnnattn.runs import evaluate, save_figures, save_learner, write_whole
+    from tsai_rnnattn.runs import evaluate, save_figures, save_learner
+    from tsai_rnnattn.files import write_whole
     last = len(learn.dls.loaders) - 1                            # the test split if there is one
     save_figures(learn, folder, last, ('train', 'valid', 'test')[last])
     save_learner(learn, folder/'learner.pkl')
@@ -392,7 +393,7 @@ def predict(
     X, y, ids = _read_cases(data, run)
     if not run['settings']['text']: _check_missing(X, run['settings']['impute'])
     df = _predictions(folder, X, ids)
-    from tsai_rnnattn.runs import write_whole
+    from tsai_rnnattn.files import write_whole
     write_whole(out, df.to_csv(index=False))
     print(f'Wrote {len(df)} predictions to {out}.' + ('' if y is None else _score(df['prediction'], y)))
 

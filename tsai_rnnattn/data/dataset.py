@@ -21,7 +21,8 @@ from fastcore.basics import ifnone, patch
 from ..checks import check_y, without_mask
 from ..core import padding_mask
 from .targets import make_targets
-from .types import RaggedSeries, TSLengths, TSTensor, float_dtype
+from .types import TSLengths, TSTensor
+from ..series import RaggedSeries, float_dtype
 
 # %% ../../nbs/37_data.dataset.ipynb #89191d74
 class TSDataset:

@@ -26,7 +26,8 @@ from .dataset import TSDataset
 from .frames import series_from_long, series_from_sktime, series_from_wide
 from .targets import make_targets
 from .transforms import TSStandardize
-from .types import TSLengths, TSTensor, read_series
+from .types import TSLengths, TSTensor
+from ..series import read_series
 
 # %% ../../nbs/38_data.loaders.ipynb #4d82babc
 class TSDataLoader(TfmdDL):

@@ -6,21 +6,17 @@
 __all__ = ['TSTransform', 'TSStandardize', 'TSNormalize', 'TSRobustScale', 'TSClip', 'TSImpute']
 
 # %% ../../nbs/35_data.transforms.ipynb #fd7cda8e
-from functools import reduce
-from inspect import signature
-from math import inf
-from numbers import Integral
-
 import torch
-from fastcore.basics import patch, store_attr
+from fastcore.basics import patch
 from fasttransform import ItemTransform
 from torch import Tensor
 
 from ..core import fill_padding
 from .types import TSLengths, TSTensor
+from ..scaling import Clip, Impute, Normalize, RobustScale, SeriesTransform, Standardize
 
 # %% ../../nbs/35_data.transforms.ipynb #91f7a189
-class TSTransform(ItemTransform):
+class TSTransform(SeriesTransform, ItemTransform):
     "A transform of the series in a batch `(x, y)` or `(x, lengths, y)`; subclasses define `encode`, and `undo` and `fit` if they need them"
     def encodes(self,
         b, # batch, or the series alone
@@ -34,6 +30,8 @@ class TSTransform(ItemTransform):
         "Apply `undo` to the series of a batch"
         return _on_series(self.undo, b)
 
+    def _arguments(self): return {k:v for k,v in super()._arguments().items() if not hasattr(ItemTransform, k)}
+
 # %% ../../nbs/35_data.transforms.ipynb #45ea9413
 def _on_series(f, b):
     "The batch `b` with its series replaced by `f(x, lengths)`; `b` may be the series alone"
@@ -42,363 +40,20 @@ def _on_series(f, b):
     x = f(x.as_subclass(Tensor), lengths).as_subclass(TSTensor)  # `TSTensor(...)` would cast to float32
     return (x, *rest) if isinstance(b, (tuple, list)) else x
 
-# %% ../../nbs/35_data.transforms.ipynb #fb7bb1ef
-@patch
-def encode(self:TSTransform,
-    x:Tensor, # [bs, c_in, sl]
-    lengths:Tensor|None, # real steps of each series, int64 [bs]; None: no padding
-)->Tensor: # [bs, c_in, sl]
-    "Transform the series of a batch; by default they stay as they are"
-    return x
-
-@patch
-def undo(self:TSTransform,
-    x:Tensor, # [bs, c_in, sl], as `encode` returns them
-    lengths:Tensor|None, # real steps of each series, int64 [bs]; None: no padding
-)->Tensor: # [bs, c_in, sl]
-    "The inverse of `encode`; by default the series stay as they are"
-    return x
-
-# %% ../../nbs/35_data.transforms.ipynb #2be7d366
-@patch
-def fit(self:TSTransform,
-    pieces, # iterable of training series [n_i, c_in, sl], with NaN for missing values and padding
-)->None:
-    "Compute statistics from the training split; by default there are none"
-
-# %% ../../nbs/35_data.transforms.ipynb #46e91bd9
-@patch(as_prop=True)
-def name(self:TSTransform)->str: # such as `TSClip(min=-6, max=6)`
-    "The class with its arguments; a fastai `Pipeline` shows its transforms by name"
-    args = [k for k in signature(type(self).__init__).parameters if hasattr(self, k) and not hasattr(ItemTransform, k)]
-    return f"{type(self).__name__}({', '.join(f'{k}={_brief(getattr(self, k))}' for k in args)})"
-
-@patch
-def __repr__(self:TSTransform): return self.name
-
-def _brief(v):
-    "`v` as text; of a tensor up to 6 values, with 4 digits"
-    if not isinstance(v, Tensor): return repr(v)
-    text = ', '.join(f'{o:.4g}' for o in v.flatten()[:6].tolist())
-    return text if v.numel() == 1 else f'[{text}]' if v.numel() <= 6 else f'[{text}, ...]'
-
-# %% ../../nbs/35_data.transforms.ipynb #2fd23149
-class _TSScale(TSTransform):
-    "`(x - shift) / scale`; subclasses compute the two from data in `_summary`, `_merge` and `_finish`, and from arguments in `_from_given`"
-    order, is_given = 99, False
-    def __init__(self, by_sample, by_var, **given):
-        if not isinstance(by_sample, bool): raise TypeError(f"by_sample={by_sample!r}: must be True or False")
-        self.by_sample, self.by_var = by_sample, _read_by_var(by_var)
-        given = _read_statistics(by_sample, self.by_var, **given)
-        self.is_given = given is not None
-        self.shift, self.scale = self._from_given(*given) if self.is_given else (None, None)
-
-    @property
-    def _dims(self): return (2,) if self.by_var else (1, 2)
-    def _numbers(self, summary, dtype):
-        shift, scale = self._finish(summary)
-        constant = ~(scale > _rounding(dtype) * shift.abs())     # also where there are no values at all
-        shift, scale = shift.nan_to_num(0, 0, 0), scale.masked_fill(constant, 1)
-        return (shift, scale) if isinstance(self.by_var, bool) else _only(self.by_var, shift, scale)
-
-# %% ../../nbs/35_data.transforms.ipynb #c7fb408f
-@patch
-def fit(self:_TSScale,
-    pieces, # iterable of training series [n_i, c_in, sl], with NaN for missing values and padding
-)->None:
-    "Compute the statistics of these series, unless they were passed as arguments or each series has its own"
-    if self.by_sample or self.is_given: return
-    summaries, dtypes = zip(*((self._summary(p, (0, *self._dims)), p.dtype) for p in pieces))
-    self.shift, self.scale = self._numbers(reduce(self._merge, summaries), dtypes[0])
-
-# %% ../../nbs/35_data.transforms.ipynb #e218c488
-@patch
-def encode(self:_TSScale,
-    x:Tensor, # [bs, c_in, sl]
-    lengths:Tensor|None, # real steps of each series, int64 [bs]; None: no padding
-)->Tensor: # float32 [bs, c_in, sl]
-    "Scale the series; raises `ValueError` if the statistics are missing or are those of other variables"
-    if self.by_sample: shift, scale = self._numbers(self._summary(fill_padding(x, lengths, torch.nan), self._dims), x.dtype)
-    else: shift, scale = _fitted(self.shift, x), _fitted(self.scale, x)
-    x = _at_least_float32(x)
-    return (x - _as(shift, x)).sub_(_as(shift - shift.to(x.dtype), x)).div_(_as(scale, x)).float()
-
-@patch
-def undo(self:_TSScale,
-    x:Tensor, # [bs, c_in, sl], scaled
-    lengths:Tensor|None, # not used
-)->Tensor: # [bs, c_in, sl], float64 if `x` is, otherwise float32; `x` itself with `by_sample`
-    "Back to the units of the data; raises `ValueError` if the statistics are missing or are those of other variables"
-    if self.by_sample: return x
-    x = _at_least_float32(x)
-    return x * _as(_fitted(self.scale, x), x) + _as(_fitted(self.shift, x), x)
-
-# %% ../../nbs/35_data.transforms.ipynb #f3642bd9
-def _fitted(stat, x):
-    "The statistic `stat`; raises `ValueError` if there is none, or if it is one of other variables than those of `x`"
-    if stat is None: raise ValueError("the transform has no statistics yet: pass it to a loader, or pass the statistics as arguments")
-    if stat.shape[1] not in (1, x.shape[-2]):
-        raise ValueError(f"the statistics are of {stat.shape[1]} variables, the series have {x.shape[-2]}: "
-                         "pass one number per variable, or one for all")
-    return stat
-
-def _as(stat, x): return stat.to(x.dtype).to(x.device)           # dtype first: some devices have no float64
-
-# %% ../../nbs/35_data.transforms.ipynb #69db7fb8
-def _at_least_float32(x): return x.to(torch.promote_types(x.dtype, torch.float32))
-
-def _precise(x):
-    "`x` in float64, or in float32 on a device that has no float64"
-    return x.float() if x.device.type == 'mps' else x.double()
-
-def _rounding(dtype):
-    "The relative size of rounding errors in values of `dtype`, or in float64 sums of them"
-    return max(torch.finfo(dtype).eps, 1e-14) if dtype.is_floating_point else 1e-14
-
-# %% ../../nbs/35_data.transforms.ipynb #db4445d6
-def _read_statistics(by_sample, by_var, **given):
-    "The two statistics as tensors, None if neither is given; raises `ValueError` for one alone, with `by_sample`, or with a list `by_var`"
-    missing = [k for k,v in given.items() if v is None]
-    if len(missing) == 2: return None
-    both = ' and '.join(given)
-    if missing: raise ValueError(f"{missing[0]}=None: pass both {both}, or neither to take them from the training split")
-    if by_sample: raise ValueError(f"by_sample=True with {both}: each series has its own statistics; pass either by_sample=True or {both}")
-    if not isinstance(by_var, bool): raise ValueError(f"by_var={by_var} with {both}: pass by_var=True, and {both} for every variable")
-    return [_as_statistic(k, v) for k,v in given.items()]
-
-def _as_statistic(name, v):
-    "`v` as a float64 tensor `[1, c_in, 1]` or `[1, 1, 1]`; raises `ValueError` for another shape or values that are not finite"
-    v = torch.as_tensor(v, dtype=torch.float64).as_subclass(Tensor).detach().clone()
-    if v.ndim > 1 and v.shape != (1, v.shape[1], 1) or not v.numel():
-        raise ValueError(f"{name} of shape {list(v.shape)}: expected a number, one number per variable, or a tensor [1, c_in, 1]")
-    if not v.isfinite().all(): raise ValueError(f"{name}={_brief(v)}: must be finite")
-    return v.reshape(1, -1, 1)
-
-# %% ../../nbs/35_data.transforms.ipynb #bb89a89d
-def _read_by_var(by_var):
-    "`by_var` as a bool or a list of variables; raises `TypeError` if it is neither"
-    if isinstance(by_var, bool): return by_var
-    if isinstance(by_var, (list, tuple)) and by_var and all(map(_is_variable, by_var)): return [int(i) for i in by_var]
-    raise TypeError(f"by_var={by_var!r}: must be True, False, or a list of variables such as [0, 2], each scaled by its own statistics; "
-                    "groups of variables that share statistics, [[0, 1], [2]], are not supported")
-
-def _is_variable(i): return isinstance(i, Integral) and not isinstance(i, bool) and i >= 0
-
-def _only(variables, shift, scale):
-    "`shift` and `scale` of these variables, and those that leave the others as they are; raises `ValueError` if there are fewer variables"
-    c = shift.shape[1]
-    if max(variables) >= c: raise ValueError(f"by_var={variables}: the series have {c} variables, numbered from 0")
-    others = torch.ones_like(shift, dtype=torch.bool)
-    others[:, variables] = False
-    return shift.masked_fill(others, 0), scale.masked_fill(others, 1)
-
-def _check_spread(name, v):
-    "Raise `ValueError` unless all values are above 0"
-    if not (v > 0).all(): raise ValueError(f"{name}={_brief(v)}: must be > 0; for a constant variable pass 1")
-
-# %% ../../nbs/35_data.transforms.ipynb #fa13682b
-def _moments(x, dims):
-    "The number of finite values, their mean and their sum of squared deviations, over `dims` of `x` `[n, c_in, sl]`, in double precision"
-    real, x = x.isfinite(), _precise(x)
-    n = real.sum(dims, keepdim=True)
-    mean = x.where(real, 0).sum(dims, keepdim=True) / n.clamp(min=1)
-    return n, mean, (x - mean).where(real, 0).square().sum(dims, keepdim=True)
-
-def _merge_moments(a, b):
-    "The moments of the union of two sets of values"
-    (n, mean, m2), (k, mean_k, m2_k) = a, b
-    both = (n + k).clamp(min=1)
-    return n + k, mean + (mean_k - mean) * k / both, m2 + m2_k + (mean_k - mean)**2 * n * k / both
-
 # %% ../../nbs/35_data.transforms.ipynb #2894e4d2
-class TSStandardize(_TSScale):
-    "Scale each variable to mean 0 and standard deviation 1; raises `ValueError` or `TypeError` for invalid arguments"
-    _summary, _merge = staticmethod(_moments), staticmethod(_merge_moments)
-    def __init__(self,
-        mean=None, # a number, one per variable, or a tensor [1, c_in, 1]; None: from the training split
-        std=None, # a number > 0, one per variable, or a tensor [1, c_in, 1]; None: from the training split
-        by_sample:bool=False, # scale each series by its own statistics?
-        *,
-        by_var:bool|list=True, # scale each variable by its own statistics? A list: only these variables
-    ): super().__init__(by_sample, by_var, mean=mean, std=std)
-
-    def _from_given(self, mean, std): _check_spread('std', std); return mean, std
-    def _finish(self, summary):
-        n, mean, m2 = summary
-        return mean, (m2 / n.clamp(min=1)).sqrt()
-
-# %% ../../nbs/35_data.transforms.ipynb #06a81ad6
-@patch(as_prop=True)
-def mean(self:TSStandardize)->Tensor|None: # [1, c_in, 1] or [1, 1, 1]
-    "The mean that becomes 0; None before `fit` and with `by_sample`"
-    return self.shift
-
-@patch(as_prop=True)
-def std(self:TSStandardize)->Tensor|None: # [1, c_in, 1] or [1, 1, 1]
-    "The standard deviation that becomes 1 (of a constant variable: 1); None before `fit` and with `by_sample`"
-    return self.scale
+class TSStandardize(Standardize, TSTransform): "Scale each variable to mean 0 and standard deviation 1"
 
 # %% ../../nbs/35_data.transforms.ipynb #a9bec5a0
-class TSNormalize(_TSScale):
-    """Scale each variable from its smallest and largest value to `range`, up to rounding; unseen values beyond them are not clipped. Raises
-    `ValueError` or `TypeError` for invalid arguments"""
-    def __init__(self,
-        min=None, # becomes range[0]: a number, one per variable, or a tensor [1, c_in, 1]; None: the smallest value in the training split
-        max=None, # becomes range[1]: a number, one per variable, or a tensor [1, c_in, 1]; None: the largest value in the training split
-        *,
-        range:tuple=(-1, 1), # low and high end of the result
-        by_sample:bool=False, # scale each series by its own statistics?
-        by_var:bool|list=True, # scale each variable by its own statistics? A list: only these variables
-    ):
-        if not (isinstance(range, (tuple, list)) and len(range) == 2 and -inf < range[0] < range[1] < inf):
-            raise ValueError(f"range={range!r}: must be two finite numbers (low, high) with low < high, such as range=(0, 1)")
-        self.range = range
-        super().__init__(by_sample, by_var, min=min, max=max)
-
-# %% ../../nbs/35_data.transforms.ipynb #4273bff2
-@patch
-def _summary(self:TSNormalize, x, dims):
-    real = x.isfinite()
-    return _precise(x.where(real, inf).amin(dims, keepdim=True)), _precise(x.where(real, -inf).amax(dims, keepdim=True))
-
-@patch
-def _merge(self:TSNormalize, a, b): return torch.minimum(a[0], b[0]), torch.maximum(a[1], b[1])
-
-@patch
-def _finish(self:TSNormalize, summary):
-    (low, high), (a, b) = summary, self.range
-    scale = (high - low) / (b - a)
-    return torch.where(high > low, low - a * scale, low), scale
-
-@patch
-def _from_given(self:TSNormalize, low, high):
-    if not (low < high).all(): raise ValueError(f"min={_brief(low)}, max={_brief(high)}: expected min < max")
-    return self._finish((low, high))
-
-# %% ../../nbs/35_data.transforms.ipynb #9faef712
-@patch(as_prop=True)
-def min(self:TSNormalize)->Tensor|None: # [1, c_in, 1] or [1, 1, 1]
-    "The value that becomes `range[0]`; None before `fit` and with `by_sample`"
-    return None if self.shift is None else self.shift + self.range[0] * self.scale
-
-@patch(as_prop=True)
-def max(self:TSNormalize)->Tensor|None: # [1, c_in, 1] or [1, 1, 1]
-    "The value that becomes `range[1]`; None before `fit` and with `by_sample`"
-    return None if self.shift is None else self.shift + self.range[1] * self.scale
-
-# %% ../../nbs/35_data.transforms.ipynb #fe3c46c7
-def _quantiles(x, qs, dims):
-    "The quantiles `qs` of the finite values of `x` over `dims`, which stay as axes of size 1; NaN where there are no values"
-    x = x.where(x.isfinite(), torch.nan).movedim(dims, tuple(range(-len(dims), 0)))
-    x = x.flatten(-len(dims)).sort(-1).values                    # [..., values], NaN last
-    last = _precise((x.isfinite().sum(-1, keepdim=True) - 1).clamp(min=0))
-    def value(place): return _precise(x.gather(-1, place.long()))
-    def at(q): return torch.lerp(value((q*last).floor()), value((q*last).ceil()), (q*last).frac())
-    return [reduce(lambda o, d: o.unsqueeze(d), sorted(dims), at(q).squeeze(-1)) for q in qs]
+class TSNormalize(Normalize, TSTransform): "Scale each variable from its smallest and largest value to `range`"
 
 # %% ../../nbs/35_data.transforms.ipynb #78c4ef3a
-class TSRobustScale(_TSScale):
-    "Scale each variable to median 0 and interquartile range 1; raises `ValueError` or `TypeError` for invalid arguments"
-    def __init__(self,
-        median=None, # a number, one per variable, or a tensor [1, c_in, 1]; None: from the training split
-        iqr=None, # a number > 0, one per variable, or a tensor [1, c_in, 1]; None: from the training split
-        *,
-        by_sample:bool=False, # scale each series by its own statistics?
-        by_var:bool|list=True, # scale each variable by its own statistics? A list: only these variables
-    ): super().__init__(by_sample, by_var, median=median, iqr=iqr)
-
-    def _from_given(self, median, iqr): _check_spread('iqr', iqr); return median, iqr
-    def _summary(self, x, dims): return dims, _steps_with_values(x) if 0 in dims else x
-    def _merge(self, a, b): return *a, *b[1:]
-    def _finish(self, summary):
-        dims, *pieces = summary
-        missing = torch.full((*pieces[0].shape[:2], 1), torch.nan)       # since there may be no values at all
-        low, median, high = _quantiles(torch.cat([*pieces, missing.to(pieces[0].device)], 2), (.25, .5, .75), dims)
-        return median, high - low
-
-def _steps_with_values(x):
-    "The steps of the series `x` `[n, c_in, sl]` in a row `[1, c_in, steps]`, without those where all variables are missing, as in padding"
-    x = x.movedim(1, 0).flatten(1)[None]
-    return x[..., x.isfinite().any(1)[0]]
-
-# %% ../../nbs/35_data.transforms.ipynb #6caa9c9b
-@patch(as_prop=True)
-def median(self:TSRobustScale)->Tensor|None: # [1, c_in, 1] or [1, 1, 1]
-    "The median that becomes 0; None before `fit` and with `by_sample`"
-    return self.shift
-
-@patch(as_prop=True)
-def iqr(self:TSRobustScale)->Tensor|None: # [1, c_in, 1] or [1, 1, 1]
-    "The interquartile range that becomes 1 (of a constant variable: 1); None before `fit` and with `by_sample`"
-    return self.scale
+class TSRobustScale(RobustScale, TSTransform): "Scale each variable to median 0 and interquartile range 1"
 
 # %% ../../nbs/35_data.transforms.ipynb #6a8a4e35
-class TSClip(TSTransform):
-    "Limit scaled values to `min` and `max`; raises `ValueError` unless `min < max`"
-    order = 100
-    def __init__(self,
-        min:float=-6, # lowest value
-        max:float=6, # highest value
-    ):
-        if not min < max: raise ValueError(f"min={min}, max={max}: expected min < max")
-        store_attr()
-
-    def encode(self,
-        x:Tensor, # [bs, c_in, sl]
-        lengths:Tensor|None, # not used
-    )->Tensor: # [bs, c_in, sl]
-        "Replace values below `min` or above `max` by the limit; NaN stays NaN"
-        return x.clamp(self.min, self.max)
-
-# %% ../../nbs/35_data.transforms.ipynb #97acc086
-def _forward_fill(x):
-    "`x` `[..., sl]` with each NaN replaced by the last value before it, if there is one"
-    steps = torch.arange(x.shape[-1], device=x.device)
-    last = torch.where(x.isnan(), 0, steps).cummax(-1).values    # the last step with a value
-    return x.gather(-1, last)
+class TSClip(Clip, TSTransform): "Limit scaled values to `min` and `max`"
 
 # %% ../../nbs/35_data.transforms.ipynb #7560613f
-class TSImpute(TSTransform):
-    "Fill missing values (NaN); raises `ValueError` or `TypeError` for invalid arguments"
-    order, is_given = 10, False
-    def __init__(self,
-        how:str='forward', # 'forward': the last value before, if there is none the mean; 'mean': the mean in the training split
-        indicator:bool=False, # add a variable for each, 1 where it was missing?
-        mean=None, # a number, one per variable, or a tensor [1, c_in, 1]; None: from the training split
-    ):
-        if how not in ('forward', 'mean'): raise ValueError(f"how={how!r}: must be 'forward' or 'mean'")
-        if not isinstance(indicator, bool): raise TypeError(f"indicator={indicator!r}: must be True or False")
-        self.how, self.indicator, self.is_given = how, indicator, mean is not None
-        self.mean = _as_statistic('mean', mean) if self.is_given else None
-
-# %% ../../nbs/35_data.transforms.ipynb #308fd89b
-@patch
-def fit(self:TSImpute,
-    pieces, # iterable of training series [n_i, c_in, sl], with NaN for missing values and padding
-)->None:
-    "Compute the mean of each variable in these series, unless it was passed as an argument"
-    if not self.is_given: self.mean = reduce(_merge_moments, (_moments(p, (0, 2)) for p in pieces))[1]
-
-@patch
-def encode(self:TSImpute,
-    x:Tensor, # [bs, c_in, sl]
-    lengths:Tensor|None, # not used
-)->Tensor: # dtype of `x` [bs, c_in, sl], or [bs, 2*c_in, sl] with `indicator`
-    "Fill missing values; raises `ValueError` if the means are unknown or are those of other variables"
-    filled = _forward_fill(x) if self.how == 'forward' else x
-    filled = filled.where(~filled.isnan(), _as(_fitted(self.mean, x), x))
-    return torch.cat([filled, x.isnan().to(x.dtype)], 1) if self.indicator else filled
-
-# %% ../../nbs/35_data.transforms.ipynb #1aaa80d5
-@patch
-def undo(self:TSImpute,
-    x:Tensor, # [bs, c_in, sl], or [bs, 2*c_in, sl] with `indicator`
-    lengths:Tensor|None, # not used
-)->Tensor: # [bs, c_in, sl]
-    "Make missing values NaN again, with `indicator`; without, the filled values stay"
-    if not self.indicator: return x
-    x, missing = x.chunk(2, 1)
-    return x.masked_fill(missing > .5, torch.nan)
+class TSImpute(Impute, TSTransform): "Fill missing values (NaN)"
 
 # %% ../../nbs/35_data.transforms.ipynb #1ed11151
 @patch
