@@ -23,7 +23,7 @@ setup(
                  *(f'Programming Language :: Python :: {v}' for v in ('3', *cfg['python_versions'].split()))],
     packages=find_packages(include=[lib, f'{lib}.*']), include_package_data=True,
     python_requires=f">={cfg['min_python']}", install_requires=cfg['requirements'].split(),
-    extras_require={extra: cfg[f'{extra}_requirements'].split() for extra in ('text', 'dev', 'browser', 'bench')},
+    extras_require={extra: cfg[f'{extra}_requirements'].split() for extra in ('text', 'onnx', 'dev', 'browser', 'bench')},
     entry_points={'console_scripts': cfg['console_scripts'].split(),
                   'nbdev': [f'{lib}={lib}._modidx:d']},   # nbdev finds source links through this
     zip_safe=False,

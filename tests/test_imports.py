@@ -6,9 +6,8 @@ import sys
 import pytest
 
 LIGHT = ('core', 'checks', 'testing', 'files', 'series', 'tokens', 'scaling', 'layers.norm', 'layers.dropout', 'layers.attention',
-         'layers.pooling', 'layers.recurrent',
-         'layers.encoder', 'layers.heads', 'layers.embedding', 'models', 'models.rnn', 'models.rnn_attention', 'models.attentive_rnn',
-         'models.zoo')
+         'layers.pooling', 'layers.recurrent', 'layers.encoder', 'layers.heads', 'layers.embedding', 'models', 'models.rnn',
+         'models.rnn_attention', 'models.attentive_rnn', 'models.zoo', 'export')
 
 def run(code):
     "The JSON that `code` prints in a new interpreter"
@@ -40,7 +39,7 @@ def test_all_has_the_usual_names():
               'record_attention', 'plot_attention', 'show_attention', 'count_parameters', 'mean_pool_head', 'init_recurrent',
               'CheckFiniteCallback', 'RNN', 'LSTMPlus', 'RNNClassifier', 'AttentiveRNN', 'RecurrentLayer', 'token_embedding',
               'AdditiveAttentionPool',
-              'TextDataLoaders', 'train_tokenizer', 'text_normalizer', 'save_text_learner', 'load_text_learner'):
+              'TextDataLoaders', 'train_tokenizer', 'text_normalizer'):
         assert n in names
     assert not [n for n in names if n.startswith(('check_', 'assert_'))]
 

@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['check_sizes', 'check_dropouts', 'as_shape', 'check_y_range', 'check_series', 'check_lengths', 'check_tokens',
-           'first_bad_value', 'without_mask', 'check_X', 'check_y', 'check_splits']
+           'first_bad_value', 'without_mask', 'check_X', 'check_y', 'check_splits', 'check_texts']
 
 # %% ../nbs/01_checks.ipynb #b44ed6b0
+from collections.abc import Iterable
 from math import isfinite
 from numbers import Real
 from operator import index
@@ -215,3 +216,18 @@ def check_splits(
     found, times = np.unique(rows, return_counts=True)
     if times.max() > 1: raise ValueError(f"row {found[times > 1][0]} appears {'twice' if times.max() == 2 else 'several times'} in splits")
     return splits
+
+# %% ../nbs/01_checks.ipynb #5f81f141
+def check_texts(
+    texts:Iterable, # list, array or column of strings
+)->list: # of strings
+    "`texts` as a list; raises `TypeError` or `ValueError` naming the first that is not a string or not valid Unicode"
+    if isinstance(texts, (str, bytes, dict)) or hasattr(texts, 'columns'):
+        raise TypeError(f"expected a list of texts, got {type(texts).__name__}: for one text, pass [text]; for a data frame, its column")
+    texts = list(texts)
+    if not texts: raise ValueError("expected at least one text, got an empty list")
+    for i,text in enumerate(texts):
+        try: str.encode(text)
+        except TypeError as e: raise TypeError(f"text {i} is {text!r}, of type {type(text).__name__}: must be a string") from e
+        except UnicodeEncodeError as e: raise ValueError(f"text {i} is not valid Unicode: {e}; remove or fix such texts") from e
+    return texts

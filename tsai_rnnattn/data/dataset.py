@@ -14,15 +14,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from fastai.learner import replacing_yield
 from fastcore.basics import ifnone, patch
 
-from ..checks import check_y, without_mask
-from ..core import padding_mask
+from ..checks import check_y
 from .targets import make_targets
 from .types import TSLengths, TSTensor
-from ..series import RaggedSeries, float_dtype
+from ..series import RaggedSeries, read_rows
 
 # %% ../../nbs/37_data.dataset.ipynb #89191d74
 class TSDataset:
@@ -125,22 +123,9 @@ def read(self:TSDataset,
     cut:bool|None=None, # crop to the longest of these series? None: as the dataset does
 )->tuple: # [bs, c_in, sl], float32 or, for dtypes that it cannot hold, float64; and with lengths int64 [bs]
     "Series of some rows, with zeros in the padding"
-    x = _take(self.X, rows)
-    x = torch.from_numpy(x if x.dtype == np.float32 else x.astype(float_dtype(x.dtype), copy=False))
+    b = read_rows(self.X, rows, self.lengths, None if ifnone(cut, self.cut) else self.len)
     _release_pages(self.X)
-    if not self.has_lengths: return (x,)
-    lengths = torch.from_numpy(self.lengths[rows])
-    if not isinstance(self.X, RaggedSeries): x.masked_fill_(~padding_mask(lengths, x.shape[2])[:, None], 0)     # `x` is a copy
-    return _to_steps(x, self.lengths[rows].max(initial=0) if ifnone(cut, self.cut) else self.len), lengths
-
-def _to_steps(x, sl): return x[..., :sl] if sl <= x.shape[2] else F.pad(x, (0, sl - x.shape[2]))
-
-# %% ../../nbs/37_data.dataset.ipynb #cf66106b
-def _take(X, rows):
-    "`X[rows]` as a new array, with NaN for masked values"
-    if isinstance(X, (np.ndarray, RaggedSeries)): return without_mask(X[rows])
-    rows, places = np.unique(rows, return_inverse=True)
-    return without_mask(np.asanyarray(getattr(X, 'oindex', X)[rows]))[places]
+    return b
 
 # %% ../../nbs/37_data.dataset.ipynb #c7e03334
 @patch

@@ -18,12 +18,12 @@ from fastcore.basics import ifnone, patch
 from fastcore.meta import delegates
 from plum import dispatch
 
-from ..checks import check_splits, check_y
+from ..checks import check_splits, check_texts, check_y
 from .dataset import TSDataset
 from .frames import texts_from_frame
 from .loaders import TSDataLoader, draw_splits, split_loaders
 from .targets import make_targets, target_text
-from ..tokens import RaggedTokens, TextEncoder, check_texts, train_tokenizer
+from ..tokens import RaggedTokens, TextEncoder, train_tokenizer
 
 if TYPE_CHECKING: import tokenizers
 

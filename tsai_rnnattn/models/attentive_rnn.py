@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checks import check_dropouts, check_lengths, check_series, check_sizes, check_tokens
-from ..core import fill_padding, get_activation_fn
+from ..core import KeepsArguments, fill_padding, get_activation_fn
 from ..layers.embedding import embed_tokens, token_embedding
 from ..layers.heads import PaddedSequential, changed_options, make_head, pool_head
 from ..layers.norm import SeriesBatchNorm1d
@@ -87,7 +87,7 @@ def _dense_layers(n_in, sizes, activation, dropout, batchnorm, batchnorm_last, l
     return nn.Sequential(OrderedDict(mlp=nn.Sequential(layers)))
 
 # %% ../../nbs/22_models.attentive_rnn.ipynb #aeba8166
-class BasicRNN(nn.Module):
+class BasicRNN(KeepsArguments, nn.Module):
     """Embedding, LSTM or GRU, last state: token ids `[bs, sl]` to `[bs, output_dim]`. Raises `ValueError` or `TypeError` for sizes and
     settings that do not fit, and for unknown token ids. Source: pytorch-widedeep 1.7.0"""
     def __init__(self,
@@ -201,7 +201,7 @@ class _AttentiveBackbone(nn.Module):
         return fill_padding(_features(self.rnn, x.transpose(1, 2), lengths, self.last), lengths)
 
 # %% ../../nbs/22_models.attentive_rnn.ipynb #832011ba
-class AttentiveRNNPlus(PaddedSequential):
+class AttentiveRNNPlus(KeepsArguments, PaddedSequential):
     """LSTM or GRU + attention over all steps: `[bs, c_in, sl]` to `[bs, c_out]`, with `d` to `[bs, *d, c_out]` (`[bs, *d]` if `c_out` is
     1). Raises `ValueError` for sizes below 1, an unknown `rnn_type`, a bad `y_range`, and batches that do not fit. Attention: Yang et al.
     (2016)"""

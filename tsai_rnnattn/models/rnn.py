@@ -12,6 +12,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from ..checks import check_dropouts, check_series, check_sizes
+from ..core import KeepsArguments
 from ..layers.dropout import FastDropout
 from ..layers.embedding import embed_tokens, token_embedding
 from ..layers.heads import PaddedSequential, call_with_lengths, changed_options, lin_nd_head, make_head, pool_head
@@ -19,7 +20,7 @@ from ..layers.pooling import LastState, LastStep
 from ..layers.recurrent import RecurrentLayer, init_recurrent
 
 # %% ../../nbs/20_models.rnn.ipynb #f2f71148
-class _RecurrentModel(PaddedSequential):
+class _RecurrentModel(KeepsArguments, PaddedSequential):
     "A `backbone`, which is a `RecurrentLayer`, and a `head` for all its outputs"
     def forward(self,
         x:Tensor, # what the model reads, or the pair (x, lengths)

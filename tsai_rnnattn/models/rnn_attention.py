@@ -11,7 +11,7 @@ from collections import OrderedDict
 from torch import Tensor, nn
 
 from ..checks import check_dropouts, check_lengths, check_series, check_sizes, check_y_range
-from ..core import padding_mask
+from ..core import KeepsArguments, padding_mask
 from ..layers.encoder import TSTEncoder
 from ..layers.heads import PaddedSequential, changed_options, flatten_head, lin_nd_head, make_head
 from ..layers.recurrent import recurrent_steps
@@ -60,7 +60,7 @@ def _init(rnn, rnn_init):
     rnn_init(rnn)
 
 # %% ../../nbs/21_models.rnn_attention.ipynb #c1f2dfe7
-class _RNNAttentionPlus_Base(PaddedSequential):
+class _RNNAttentionPlus_Base(KeepsArguments, PaddedSequential):
     "`backbone` and `head` of the three models, which set the recurrent network in `_cell`"
     def __init__(self,
         c_in:int, # variables in the series: dls.vars
