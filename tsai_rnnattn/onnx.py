@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['export_onnx', 'export_program']
 
-# %% ../nbs/47_onnx.ipynb #46e6e746
+# %% ../nbs/47_onnx.ipynb #d5bbf474
 import json
+import re
 import warnings
-from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import partial
@@ -18,37 +18,42 @@ from traceback import walk_tb
 
 import torch
 from torch import nn
-from torch.export import Dim, ExportedProgram
+from torch.export import Dim
 
 from . import __version__
-from .export import as_predictor
+from .export import Labels, LabelSets, Numbers, as_predictor
 from .files import write_whole
 from .layers.recurrent import one_recurrent_op
+from .models.zoo import model_config
 
-# %% ../nbs/47_onnx.ipynb #bdd276ce
+# %% ../nbs/47_onnx.ipynb #8f623e63
+def _variables(predictor):
+    "The variables in raw series; None for token ids. Raises `ValueError` for a model alone that is not of the zoo"
+    if predictor.encoder or predictor.c_in is not None: return predictor.c_in
+    return model_config(predictor.model)['arguments'].get('c_in')
+
 def _example(predictor):
     "Inputs of a predictor: series or token ids, and lengths if it has them"
-    bs, sl = 5, predictor.seq_len or 13
-    x = torch.zeros(bs, sl, dtype=torch.int64) if predictor.c_in is None else torch.zeros(bs, predictor.c_in, sl)
+    bs, c_in, sl = 5, _variables(predictor), predictor.seq_len or 13
+    x = torch.zeros(bs, sl, dtype=torch.int64) if c_in is None else torch.zeros(bs, c_in, sl)
     return (x, torch.full((bs,), sl)) if predictor.has_lengths else (x,)
 
 def _free_axes(predictor):
     "The axes of `x` whose size is free, with their names"
-    return {0: 'bs'} if predictor.seq_len else {0: 'bs', 1 if predictor.c_in is None else 2: 'sl'}
+    return {0: 'bs'} if predictor.seq_len else {0: 'bs', 1 if _variables(predictor) is None else 2: 'sl'}
 
-# %% ../nbs/47_onnx.ipynb #c2e53bc5
+# %% ../nbs/47_onnx.ipynb #8e151ec3
 def _root(error): return error if error.__cause__ is None else _root(error.__cause__)
 
 @contextmanager
-def _explained(task, layer):
-    "A context in which an error becomes a `ValueError` that says what failed, and in which layer: `layer(error)` finds it"
+def _explained(task, layer, hint):
+    "A context in which an error becomes a `ValueError` that says what failed, in which layer, which `layer(error)` finds, and what helps"
     try: yield
     except Exception as e:
-        where, why = layer(e), str(_root(e)).strip().partition('\n')[0].rstrip('.')
-        raise ValueError(f"{task} failed{where and f' in {where}'}: {why}. A layer of your own must compute with functions of torch alone, "
-                         "without `if` and `int` on the values of tensors") from e
+        where, why = layer(e), re.split(r'\n|\. ', str(_root(e)).strip())[0].rstrip('.')
+        raise ValueError(f"{task} failed{where and f' in {where}'}: {why}; {hint}") from e
 
-# %% ../nbs/47_onnx.ipynb #7127b5ff
+# %% ../nbs/47_onnx.ipynb #1dc43049
 def _layer_in_frames(predictor, error):
     "The innermost layer of a predictor that was running, '' if there is none"
     names = {id(m): f'{type(m).__name__} ({name})' for name,m in predictor.named_modules() if name}
@@ -62,15 +67,17 @@ def _layer_in_graph(program, error):
     path, kind = list(stacks[0].values())[-1]
     return f"{getattr(kind, '__name__', str(kind).rpartition('.')[2])} ({path})"
 
-# %% ../nbs/47_onnx.ipynb #a239e624
+# %% ../nbs/47_onnx.ipynb #3829722b
 def _program(predictor):
     "The program that `torch.export` makes of a predictor on the CPU, in evaluation mode"
     free = {axis: Dim(name) for axis,name in _free_axes(predictor).items()}
     sizes = (free, {0: free[0]}) if predictor.has_lengths else (free,)
-    with _explained('torch.export', partial(_layer_in_frames, predictor)), one_recurrent_op(), torch.no_grad():
+    hint = ("a layer of your own must compute with functions of torch alone, without `if` and `int` on the values of tensors; with a fixed "
+            "number of steps, it needs an attribute `seq_len`")
+    with _explained('torch.export', partial(_layer_in_frames, predictor), hint), one_recurrent_op(), torch.no_grad():
         return torch.export.export(predictor, _example(predictor), dynamic_shapes=sizes)
 
-# %% ../nbs/47_onnx.ipynb #a9cd53ee
+# %% ../nbs/47_onnx.ipynb #061fd5aa
 def _ready(model):
     "A copy of the predictor of a model, on the CPU and in evaluation mode; raises `ValueError` for stateful models"
     predictor = deepcopy(as_predictor(model)).cpu().eval()
@@ -83,14 +90,14 @@ def _check_folder(fname):
     if path.absolute().parent.is_dir() and not path.is_dir(): return path
     raise ValueError(f"fname={str(fname)!r}: must be a file in a folder that exists")
 
-# %% ../nbs/47_onnx.ipynb #9d0bc309
+# %% ../nbs/47_onnx.ipynb #55c88bb6
 _gates = dict(RNN_TANH=[0], RNN_RELU=[0], LSTM=[0, 3, 1, 2], GRU=[1, 0, 2])  # torch's number of each gate, in ONNX's order
 
 def _stacked(op, weights, order):
     "The same weight of each direction, with the rows in this order: `[directions, rows, columns]`"
     return op.Concat(*(op.Unsqueeze(op.Gather(w, order, axis=0), op.Constant(value_ints=[0])) for w in weights), axis=0)
 
-# %% ../nbs/47_onnx.ipynb #6a5a4455
+# %% ../nbs/47_onnx.ipynb #563b91eb
 def _translate_layer(op, x, lengths, weights, mode, hidden_size):
     "One layer: `[sl, bs, c_in]` to `[sl, bs, d_model]`; `weights` has those of each direction"
     n = len(weights)
@@ -103,19 +110,19 @@ def _translate_layer(op, x, lengths, weights, mode, hidden_size):
     steps = getattr(op, mode.split('_')[0])(x, w_ih, w_hh, bias, lengths, **options)[0]  # [sl, directions, bs, hidden_size]
     return op.Reshape(op.Transpose(steps, perm=[0, 2, 1, 3]), op.Constant(value_ints=[0, 0, n * hidden_size]))
 
-# %% ../nbs/47_onnx.ipynb #5a6464b6
+# %% ../nbs/47_onnx.ipynb #e6066b46
+def _parts(o, n): return [o[i:i + len(o)//n] for i in range(0, len(o), len(o)//n)]       # `n` of equal length
+
 def _translate_recurrent(x, lengths, weights, mode:str, num_layers:int, hidden_size:int, bidirectional:bool):
     "`tsai_rnnattn::recurrent` in ONNX"
     from onnxscript import opset20 as op
-    n, directions = len(weights) // num_layers, 1 + bidirectional
     if lengths is not None: lengths = op.Cast(lengths, to=6)     # int32
     x = op.Transpose(x, perm=[1, 0, 2])                          # [sl, bs, c_in]
-    for i in range(0, len(weights), n):
-        of_layer = weights[i:i + n]
-        x = _translate_layer(op, x, lengths, [of_layer[k:k + n // directions] for k in range(0, n, n // directions)], mode, hidden_size)
+    for layer in _parts(weights, num_layers):
+        x = _translate_layer(op, x, lengths, _parts(layer, 1 + bidirectional), mode, hidden_size)
     return op.Transpose(x, perm=[1, 0, 2])                       # [bs, sl, d_model]
 
-# %% ../nbs/47_onnx.ipynb #7401a890
+# %% ../nbs/47_onnx.ipynb #d2eca655
 def _translate_stable_sort(x, stable:bool=False, dim:int=-1, descending:bool=False):
     "`x.sort(stable=True)` in ONNX"
     from onnxscript import opset20 as op
@@ -123,64 +130,67 @@ def _translate_stable_sort(x, stable:bool=False, dim:int=-1, descending:bool=Fal
 
 _translations = {torch.ops.tsai_rnnattn.recurrent.default: _translate_recurrent, torch.ops.aten.sort.stable: _translate_stable_sort}
 
-# %% ../nbs/47_onnx.ipynb #5dd22d00
+# %% ../nbs/47_onnx.ipynb #afbd22c1
 def _onnx_model(predictor, output):
     "The program of a predictor as a model of `onnx_ir`, whose output has this name"
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
     from onnxscript import optimizer
-    program, n = _program(predictor), 1 + predictor.has_lengths
-    with _explained('the translation to ONNX', partial(_layer_in_graph, program)), warnings.catch_warnings():
+    program, n, hint = _program(predictor), 1 + predictor.has_lengths, 'use other functions of torch there, or export_program'
+    with _explained('the translation to ONNX', partial(_layer_in_graph, program), hint), warnings.catch_warnings():
         warnings.filterwarnings('ignore', r'`isinstance\(treespec', FutureWarning)           # from torch, where it copies its own program
         model = torch.onnx.export(program, dynamo=True, verbose=False, input_names=['x', 'lengths'][:n], output_names=[output],
             dynamic_shapes=(_free_axes(predictor), None)[:n], custom_translation_table=_translations).model
     optimizer.fold_constants(model, input_size_limit=2**31, output_size_limit=2**31)
-    for node in model.graph.all_nodes():
-        for o in (node, *node.outputs): o.metadata_props.clear()
-    return model
+    return ClearMetadataAndDocStringPass()(model).model
 
-# %% ../nbs/47_onnx.ipynb #b7b8c651
+# %% ../nbs/47_onnx.ipynb #f52336fe
+_kinds = {LabelSets: 'sets of labels', Labels: 'labels', Numbers: 'numbers', nn.Module: 'outputs'}
+
+def _kind(predictor): return next(kind for cls,kind in _kinds.items() if isinstance(predictor.outputs, cls))
+
 def _about(predictor):
-    "What the user of a file must know, as JSON by name"
-    about = dict(kind=predictor.kind, labels=predictor.labels, c_in=predictor.c_in, seq_len=predictor.seq_len, lengths=predictor.has_lengths,
-                 input='token ids' if predictor.c_in is None else 'series in the units of the training data, as float32',
-                 versions=dict(torch=torch.__version__, tsai_rnnattn=__version__))
-    return {k: json.dumps(v) for k,v in about.items()}
+    "What the user of a file needs to know, as JSON by name"
+    about = dict(kind=_kind(predictor), labels=predictor.labels, c_in=_variables(predictor), seq_len=predictor.seq_len,
+                 lengths=predictor.has_lengths, units='inputs and numbers are in the units of the training data',
+                 versions=dict(tsai_rnnattn=__version__, torch=torch.__version__))
+    tokenizer = dict(tokenizer=predictor.encoder.tokenizer.to_str()) if predictor.encoder else {}
+    return {k: json.dumps(v) for k,v in about.items()} | tokenizer
 
-# %% ../nbs/47_onnx.ipynb #1d67626c
+# %% ../nbs/47_onnx.ipynb #5b7963f9
 def _require_onnx():
     "Raise `ImportError` with the command that installs what is missing"
-    try: import onnx, onnxscript  # noqa: F401
+    try: import onnxscript  # noqa: F401 (which requires onnx)
     except ImportError as e: raise ImportError("ONNX requires the packages onnx and onnxscript: pip install 'tsai_rnnattn[onnx]'") from e
 
-# %% ../nbs/47_onnx.ipynb #67f8f065
+# %% ../nbs/47_onnx.ipynb #a571d186
 def export_onnx(
-    model, # a Learner, a `Predictor`, or a folder of `save_model`
+    model, # a `Learner`, a model of the zoo, a folder written by `save_model`, or a `Predictor`
     fname, # the file, such as 'model.onnx', written whole or not at all
 )->Path: # `fname`
-    """Write a model as an ONNX file, with its transforms inside: `x`, and `lengths` if the data have them, to `probabilities` or `numbers`.
-    Raises `ImportError` without the packages, `ValueError` for models that cannot be exported and folders that do not exist"""
+    """Write a model as an ONNX file: raw series `x`, and `lengths` if the training data had them, to `probabilities` or `numbers`. Raises
+    `ImportError` without the packages, `ValueError` for a model that cannot be exported and for a folder that does not exist"""
     _require_onnx()
     path, predictor = _check_folder(fname), _ready(model)
-    onnx_model = _onnx_model(predictor, 'numbers' if predictor.labels is None else 'probabilities')
+    onnx_model = _onnx_model(predictor, _kind(predictor) if predictor.labels is None else 'probabilities')
     onnx_model.metadata_props.update(_about(predictor))
     return write_whole(path, _as_bytes(onnx_model))
 
-# %% ../nbs/47_onnx.ipynb #352c5241
+# %% ../nbs/47_onnx.ipynb #92247e26
 def _as_bytes(onnx_model):
     "The file of a model of `onnx_ir`; raises `ValueError` for 2 GB and more"
     from onnx_ir import to_proto
-    size = sum(o.const_value.nbytes for o in onnx_model.graph.initializers.values())
-    if size > 2**31 - 2**20: raise ValueError(f"the weights have {size / 2**30:.1f} GB: an ONNX file in one piece holds less than 2; use export_program")
+    size = sum(o.const_value.nbytes for o in onnx_model.graph.initializers.values()) / 2**30
+    if size > 1.99: raise ValueError(f"the weights have {size:.1f} GB: an ONNX file holds less than 2 GB; use export_program")
     return to_proto(onnx_model).SerializeToString()
 
-# %% ../nbs/47_onnx.ipynb #5029677e
+# %% ../nbs/47_onnx.ipynb #6b0587cb
 def export_program(
-    model, # a Learner, a `Predictor`, or a folder of `save_model`
+    model, # a `Learner`, a model of the zoo, a folder written by `save_model`, or a `Predictor`
     fname, # the file, such as 'model.pt2', written whole or not at all
-)->ExportedProgram: # what `torch.export.load(fname)` returns
-    """Write a model as a program of `torch.export`, with its transforms inside: `x`, and `lengths` if the data have them, to probabilities or
-    numbers. Raises `ValueError` for models that cannot be exported and folders that do not exist"""
+)->Path: # `fname`
+    """Write a model as a program for `torch.export.load`: raw series, and lengths if the training data had them, to probabilities or
+    numbers. Raises `ValueError` for a model that cannot be exported and for a folder that does not exist"""
     path, predictor = _check_folder(fname), _ready(model)
-    program, file = _program(predictor), BytesIO()
-    torch.export.save(program, file, extra_files={f'{k}.json': v for k,v in _about(predictor).items()})
-    write_whole(path, file.getvalue())
-    return program
+    file = BytesIO()
+    torch.export.save(_program(predictor), file, extra_files={f'{k}.json': v for k,v in _about(predictor).items()})
+    return write_whole(path, file.getvalue())

@@ -74,7 +74,8 @@ def recurrent_steps(
     return _fill_steps(_run_both(rnn, x, lengths) if rnn.bidirectional else rnn(x)[0], lengths)
 
 def _as_one_op(rnn, x, lengths):
-    return lengths is not None or isinstance(x.shape[1], torch.SymInt) or _one_op.get() and type(rnn) in _types.values() and not rnn.proj_size
+    if lengths is not None or isinstance(x.shape[1], torch.SymInt): return True
+    return _one_op.get() and type(rnn) in _types.values() and not rnn.proj_size
 
 def _fill_steps(x, lengths): return fill_padding(x.transpose(1, 2), lengths).transpose(1, 2)         # [bs, sl, d_model]
 
