@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['export_onnx', 'export_program']
 
-# %% ../nbs/47_onnx.ipynb #d5bbf474
+# %% ../nbs/47_onnx.ipynb #ac763146
 import json
 import re
 import warnings
@@ -26,7 +26,7 @@ from .files import write_whole
 from .layers.recurrent import one_recurrent_op
 from .models.zoo import model_config
 
-# %% ../nbs/47_onnx.ipynb #8f623e63
+# %% ../nbs/47_onnx.ipynb #f5af3890
 def _variables(predictor):
     "The variables in raw series; None for token ids. Raises `ValueError` for a model alone that is not of the zoo"
     if predictor.encoder or predictor.c_in is not None: return predictor.c_in
@@ -42,7 +42,7 @@ def _free_axes(predictor):
     "The axes of `x` whose size is free, with their names"
     return {0: 'bs'} if predictor.seq_len else {0: 'bs', 1 if _variables(predictor) is None else 2: 'sl'}
 
-# %% ../nbs/47_onnx.ipynb #8e151ec3
+# %% ../nbs/47_onnx.ipynb #8fc8274f
 def _root(error): return error if error.__cause__ is None else _root(error.__cause__)
 
 @contextmanager
@@ -53,7 +53,7 @@ def _explained(task, layer, hint):
         where, why = layer(e), re.split(r'\n|\. ', str(_root(e)).strip())[0].rstrip('.')
         raise ValueError(f"{task} failed{where and f' in {where}'}: {why}; {hint}") from e
 
-# %% ../nbs/47_onnx.ipynb #1dc43049
+# %% ../nbs/47_onnx.ipynb #e3d698ef
 def _layer_in_frames(predictor, error):
     "The innermost layer of a predictor that was running, '' if there is none"
     names = {id(m): f'{type(m).__name__} ({name})' for name,m in predictor.named_modules() if name}
@@ -67,7 +67,7 @@ def _layer_in_graph(program, error):
     path, kind = list(stacks[0].values())[-1]
     return f"{getattr(kind, '__name__', str(kind).rpartition('.')[2])} ({path})"
 
-# %% ../nbs/47_onnx.ipynb #3829722b
+# %% ../nbs/47_onnx.ipynb #3b2effab
 def _program(predictor):
     "The program that `torch.export` makes of a predictor on the CPU, in evaluation mode"
     free = {axis: Dim(name) for axis,name in _free_axes(predictor).items()}
@@ -77,7 +77,7 @@ def _program(predictor):
     with _explained('torch.export', partial(_layer_in_frames, predictor), hint), one_recurrent_op(), torch.no_grad():
         return torch.export.export(predictor, _example(predictor), dynamic_shapes=sizes)
 
-# %% ../nbs/47_onnx.ipynb #061fd5aa
+# %% ../nbs/47_onnx.ipynb #a42391cb
 def _ready(model):
     "A copy of the predictor of a model, on the CPU and in evaluation mode; raises `ValueError` for stateful models"
     predictor = deepcopy(as_predictor(model)).cpu().eval()
@@ -90,14 +90,14 @@ def _check_folder(fname):
     if path.absolute().parent.is_dir() and not path.is_dir(): return path
     raise ValueError(f"fname={str(fname)!r}: must be a file in a folder that exists")
 
-# %% ../nbs/47_onnx.ipynb #55c88bb6
+# %% ../nbs/47_onnx.ipynb #a8ece08f
 _gates = dict(RNN_TANH=[0], RNN_RELU=[0], LSTM=[0, 3, 1, 2], GRU=[1, 0, 2])  # torch's number of each gate, in ONNX's order
 
 def _stacked(op, weights, order):
     "The same weight of each direction, with the rows in this order: `[directions, rows, columns]`"
     return op.Concat(*(op.Unsqueeze(op.Gather(w, order, axis=0), op.Constant(value_ints=[0])) for w in weights), axis=0)
 
-# %% ../nbs/47_onnx.ipynb #563b91eb
+# %% ../nbs/47_onnx.ipynb #3fa81131
 def _translate_layer(op, x, lengths, weights, mode, hidden_size):
     "One layer: `[sl, bs, c_in]` to `[sl, bs, d_model]`; `weights` has those of each direction"
     n = len(weights)
@@ -110,7 +110,7 @@ def _translate_layer(op, x, lengths, weights, mode, hidden_size):
     steps = getattr(op, mode.split('_')[0])(x, w_ih, w_hh, bias, lengths, **options)[0]  # [sl, directions, bs, hidden_size]
     return op.Reshape(op.Transpose(steps, perm=[0, 2, 1, 3]), op.Constant(value_ints=[0, 0, n * hidden_size]))
 
-# %% ../nbs/47_onnx.ipynb #e6066b46
+# %% ../nbs/47_onnx.ipynb #a036730e
 def _parts(o, n): return [o[i:i + len(o)//n] for i in range(0, len(o), len(o)//n)]       # `n` of equal length
 
 def _translate_recurrent(x, lengths, weights, mode:str, num_layers:int, hidden_size:int, bidirectional:bool):
@@ -122,7 +122,7 @@ def _translate_recurrent(x, lengths, weights, mode:str, num_layers:int, hidden_s
         x = _translate_layer(op, x, lengths, _parts(layer, 1 + bidirectional), mode, hidden_size)
     return op.Transpose(x, perm=[1, 0, 2])                       # [bs, sl, d_model]
 
-# %% ../nbs/47_onnx.ipynb #d2eca655
+# %% ../nbs/47_onnx.ipynb #0a24f03c
 def _translate_stable_sort(x, stable:bool=False, dim:int=-1, descending:bool=False):
     "`x.sort(stable=True)` in ONNX"
     from onnxscript import opset20 as op
@@ -130,20 +130,19 @@ def _translate_stable_sort(x, stable:bool=False, dim:int=-1, descending:bool=Fal
 
 _translations = {torch.ops.tsai_rnnattn.recurrent.default: _translate_recurrent, torch.ops.aten.sort.stable: _translate_stable_sort}
 
-# %% ../nbs/47_onnx.ipynb #afbd22c1
+# %% ../nbs/47_onnx.ipynb #88982d49
 def _onnx_model(predictor, output):
-    "The program of a predictor as a model of `onnx_ir`, whose output has this name"
-    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
-    from onnxscript import optimizer
+    "The program of a predictor as a model of `onnxscript.ir`, whose output has this name"
+    from onnxscript import ir, optimizer
     program, n, hint = _program(predictor), 1 + predictor.has_lengths, 'use other functions of torch there, or export_program'
     with _explained('the translation to ONNX', partial(_layer_in_graph, program), hint), warnings.catch_warnings():
         warnings.filterwarnings('ignore', r'`isinstance\(treespec', FutureWarning)           # from torch, where it copies its own program
         model = torch.onnx.export(program, dynamo=True, verbose=False, input_names=['x', 'lengths'][:n], output_names=[output],
             dynamic_shapes=(_free_axes(predictor), None)[:n], custom_translation_table=_translations).model
     optimizer.fold_constants(model, input_size_limit=2**31, output_size_limit=2**31)
-    return ClearMetadataAndDocStringPass()(model).model
+    return ir.passes.common.ClearMetadataAndDocStringPass()(model).model
 
-# %% ../nbs/47_onnx.ipynb #f52336fe
+# %% ../nbs/47_onnx.ipynb #256e952d
 _kinds = {LabelSets: 'sets of labels', Labels: 'labels', Numbers: 'numbers', nn.Module: 'outputs'}
 
 def _kind(predictor): return next(kind for cls,kind in _kinds.items() if isinstance(predictor.outputs, cls))
@@ -156,13 +155,13 @@ def _about(predictor):
     tokenizer = dict(tokenizer=predictor.encoder.tokenizer.to_str()) if predictor.encoder else {}
     return {k: json.dumps(v) for k,v in about.items()} | tokenizer
 
-# %% ../nbs/47_onnx.ipynb #5b7963f9
+# %% ../nbs/47_onnx.ipynb #82ab5e8d
 def _require_onnx():
     "Raise `ImportError` with the command that installs what is missing"
     try: import onnxscript  # noqa: F401 (which requires onnx)
     except ImportError as e: raise ImportError("ONNX requires the packages onnx and onnxscript: pip install 'tsai_rnnattn[onnx]'") from e
 
-# %% ../nbs/47_onnx.ipynb #a571d186
+# %% ../nbs/47_onnx.ipynb #e74b99e5
 def export_onnx(
     model, # a `Learner`, a model of the zoo, a folder written by `save_model`, or a `Predictor`
     fname, # the file, such as 'model.onnx', written whole or not at all
@@ -175,15 +174,15 @@ def export_onnx(
     onnx_model.metadata_props.update(_about(predictor))
     return write_whole(path, _as_bytes(onnx_model))
 
-# %% ../nbs/47_onnx.ipynb #92247e26
+# %% ../nbs/47_onnx.ipynb #f4716567
 def _as_bytes(onnx_model):
-    "The file of a model of `onnx_ir`; raises `ValueError` for 2 GB and more"
-    from onnx_ir import to_proto
+    "The file of a model of `onnxscript.ir`; raises `ValueError` for 2 GB and more"
+    from onnxscript.ir import to_proto
     size = sum(o.const_value.nbytes for o in onnx_model.graph.initializers.values()) / 2**30
     if size > 1.99: raise ValueError(f"the weights have {size:.1f} GB: an ONNX file holds less than 2 GB; use export_program")
     return to_proto(onnx_model).SerializeToString()
 
-# %% ../nbs/47_onnx.ipynb #6b0587cb
+# %% ../nbs/47_onnx.ipynb #966664f6
 def export_program(
     model, # a `Learner`, a model of the zoo, a folder written by `save_model`, or a `Predictor`
     fname, # the file, such as 'model.pt2', written whole or not at all
