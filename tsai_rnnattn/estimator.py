@@ -35,7 +35,7 @@ from .data.frames import series_from_sktime
 from .data.loaders import TSDataLoaders, draw_splits
 from .data.targets import make_targets
 from .data.transforms import TSImpute, TSStandardize
-from .data.types import read_series
+from .series import read_series
 from .layers.heads import mean_pool_head
 from .models.zoo import Arch, build_arch, get_arch, zoo_models
 
