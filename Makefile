@@ -33,7 +33,7 @@ demo: venv
 test: export OMP_NUM_THREADS = 1
 test: check-lint check-export check-clean check-readme docs
 	$(BIN)/nbdev_test --n_workers 2
-	$(BIN)/python -m pytest tests/
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/
 
 DOCS_PAGES = PYTHONPATH=. $(BIN)/python -m docs.build
 
