@@ -34,7 +34,7 @@ def source(sym):
 
 def summary_and_errors(sym):
     "The docstring without and with only its `raises ...`, which stands last"
-    doc = ' '.join((inspect.getdoc(sym) or '').split())
+    doc = ' '.join((inspect.getdoc(sym) or '').partition('>>>')[0].split())       # without a doctest
     m = re.search(r'(?:^|[;.,]\s+)(?:it )?[Rr]aises (.*)$', doc)
     return (doc[:m.start()], m[1]) if m else (doc, '')
 
