@@ -200,6 +200,13 @@ def test_early_stopping_keeps_the_best_weights(make, y):
     assert len(last.seen.found) == 5
     for k,v in last.model.state_dict().items(): torch.testing.assert_close(v, last.seen.kept[-1][k], rtol=0, atol=0)
 
+def test_a_loss_that_is_never_a_number_stops_too():
+    class Spoil(Callback):
+        order = 59
+        def after_epoch(self): self.recorder.values[-1][1] = float('nan')
+    est = classifier(valid_pct=.3, patience=2, n_epochs=9, callbacks=Spoil()).fit(X, LABELS)
+    assert len(est.learner_.recorder.values) == 3
+
 def test_validation_is_drawn_from_all_classes_and_statistics_are_those_of_training():
     dls = classifier(valid_pct=.3).fit(X, LABELS).learner_.dls
     train, valid = dls.train_ds.rows, dls.valid_ds.rows

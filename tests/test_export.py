@@ -22,6 +22,7 @@ from tsai_rnnattn.data.augment import TSMagScale
 from tsai_rnnattn.data.loaders import TSDataLoaders
 from tsai_rnnattn.data.text import TextDataLoaders
 from tsai_rnnattn.data.transforms import TSClip, TSImpute, TSNormalize, TSRobustScale, TSStandardize, TSTransform
+from tsai_rnnattn.estimator import RNNAttentionClassifier
 from tsai_rnnattn.export import as_predictor, load_model, predictor_config, save_model
 from tsai_rnnattn.layers.heads import attention_pool_head, flatten_head, mean_pool_head, pool_head
 from tsai_rnnattn.layers.norm import StepLayerNorm
@@ -236,6 +237,12 @@ def test_models_alone(tmp_path):
 def test_states_are_not_carried_from_call_to_call(tmp_path):
     model = load_model(save_model(Learner(loaders(), GRUPlus(C, 4, stateful=True)), tmp_path/'a'))
     np.testing.assert_array_equal(model.predict_proba(X[:5]), model.predict_proba(X[:5]))
+
+def test_estimators(tmp_path):
+    clf = RNNAttentionClassifier('GRUPlus', dict(hidden_size=7), n_epochs=2, random_state=0).fit(X, np.array(list('abcd'))[Y])
+    model = load_model(save_model(clf.learner_, tmp_path/'a'))
+    np.testing.assert_allclose(model.predict_proba(GAPS), clf.predict_proba(GAPS), rtol=1e-5)
+    assert (model.predict(GAPS) == clf.predict(GAPS)).all()
 
 class Own(nn.Module):
     "A model of somebody's own, with two names for one tensor"

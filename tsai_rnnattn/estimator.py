@@ -95,7 +95,7 @@ def _draw_seeds(random_state, n):
 class _EarlyStopping(TrackerCallback):
     "Stop after `patience` epochs without a smaller validation loss, with the weights of the best epoch, which stay in memory"
     order = TrackerCallback.order + 3
-    def __init__(self, patience): super().__init__(); self.patience = patience
+    def __init__(self, patience): super().__init__(); self.patience, self.best_epoch = patience, 0
     def after_epoch(self):
         super().after_epoch()
         if self.new_best: self.best_epoch, self.weights = self.epoch, deepcopy(self.model.state_dict())
