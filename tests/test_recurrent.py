@@ -167,6 +167,9 @@ def test_export():
     got = torch.export.export(layer, inputs).module()(*inputs)
     assert_close([*got[:2], *got[2]], [*layer(*inputs)[:2], *layer(*inputs)[2]])
     with pytest.raises(ValueError, match='pass `hidden`'): torch.export.export(RecurrentLayer(3, 5, stateful=True), (x,))
+    projected = RecurrentLayer(3, 5, rnn_type=partial(nn.LSTM, proj_size=2)).eval()
+    assert_close(torch.export.export(projected, (x,)).module()(x), projected(x))
+    with pytest.raises(ValueError, match='proj_size=2'): torch.export.export(projected, (x, torch.tensor([7, 1, 6, 2, 7])))
 
 def test_recurrent_states_of_quantized_networks():
     layer = RecurrentLayer(3, 5, n_layers=2, rnn_type='lstm').eval()

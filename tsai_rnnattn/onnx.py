@@ -50,8 +50,10 @@ def _explained(task, layer, hint):
     "A context in which an error becomes a `ValueError` that says what failed, in which layer, which `layer(error)` finds, and what helps"
     try: yield
     except Exception as e:
-        where, why = layer(e), re.split(r'\n|\. ', str(_root(e)).strip())[0].rstrip('.')
-        raise ValueError(f"{task} failed{where and f' in {where}'}: {why}; {hint}") from e
+        where, root = layer(e), _root(e)
+        hint = '' if isinstance(root, ValueError) else f'; {hint}'        # such an error is by the library, and complete
+        why = re.split(r'\n|\. ', str(root).strip())[0].rstrip('.')
+        raise ValueError(f"{task} failed{where and f' in {where}'}: {why}{hint}") from e
 
 # %% ../nbs/47_onnx.ipynb #e3d698ef
 def _layer_in_frames(predictor, error):

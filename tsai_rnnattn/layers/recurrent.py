@@ -74,8 +74,10 @@ def recurrent_steps(
     return _fill_steps(_run_both(rnn, x, lengths) if rnn.bidirectional else rnn(x)[0], lengths)
 
 def _as_one_op(rnn, x, lengths):
-    if lengths is not None or isinstance(x.shape[1], torch.SymInt): return True
-    return _one_op.get() and type(rnn) in _types.values() and not rnn.proj_size
+    size = getattr(rnn, 'proj_size', 0)
+    if lengths is None and not isinstance(x.shape[1], torch.SymInt): return _one_op.get() and type(rnn) in _types.values() and not size
+    if size: raise ValueError(f"proj_size={size}: such a network can be exported with a fixed number of steps and without lengths only")
+    return True
 
 def _fill_steps(x, lengths): return fill_padding(x.transpose(1, 2), lengths).transpose(1, 2)         # [bs, sl, d_model]
 
