@@ -255,8 +255,8 @@ class Normalize(_Scale):
 # %% ../nbs/06_scaling.ipynb #1dc21413
 def _quantiles(x, qs, dims):
     "The quantiles `qs` of the finite values of `x` over `dims`, which stay as axes of size 1; NaN where there are no values"
-    x = x.where(x.isfinite(), torch.nan).movedim(dims, tuple(range(-len(dims), 0)))
-    x = x.flatten(-len(dims)).sort(-1).values                    # [..., values], NaN last
+    x = x.where(x.isfinite(), inf).movedim(dims, tuple(range(-len(dims), 0)))
+    x = x.flatten(-len(dims)).sort(-1).values                    # [..., values], missing ones last
     last = _precise((x.isfinite().sum(-1, keepdim=True) - 1).clamp(min=0))
     def value(place): return _precise(x.gather(-1, place.long()))
     def at(q): return torch.lerp(value((q*last).floor()), value((q*last).ceil()), (q*last).frac())
