@@ -1,5 +1,4 @@
-"Texts: cleaning, tokenizers, batches, training, and learners in a folder."
-import json
+"Texts: cleaning, tokenizers, batches, training."
 import os
 import pickle
 import re
@@ -26,11 +25,10 @@ import tsai_rnnattn.learner  # noqa: F401 (gives Learner its get_X_preds)
 from tests.common import load_exported, quiet_fit
 from tsai_rnnattn.core import padding_mask
 from tsai_rnnattn.data.loaders import TSDataLoaders, draw_splits
-from tsai_rnnattn.data.text import TextDataLoaders, TextDataset, load_text_learner, save_text_learner
+from tsai_rnnattn.data.text import TextDataLoaders, TextDataset
 from tsai_rnnattn.tokens import RaggedTokens, TextEncoder, text_normalizer, train_tokenizer
 
 tokenizers = pytest.importorskip('tokenizers', reason='needs the extra [text]')
-safetensors_torch = pytest.importorskip('safetensors.torch', reason='needs the extra [text]')
 matplotlib.use('agg')
 
 WORDS = dict(Business='oil stocks profits exports bank shares'.split(), Sports='tennis final coach olympic goal'.split(),
@@ -360,14 +358,10 @@ def test_datasets_of_your_own():
     with pytest.raises(ValueError, match='datasets of different kind'): TextDataLoaders.from_dsets(ds, other)
     with pytest.raises(ValueError, match='expected one for training'): TextDataLoaders.from_dsets(ds)
 
-def test_the_packages_are_optional(monkeypatch, tmp_path, trained):
+def test_the_package_of_tokenizers_is_optional(monkeypatch):
     monkeypatch.setitem(sys.modules, 'tokenizers', None)
     with pytest.raises(ImportError, match=re.escape("pip install 'tsai_rnnattn[text]'")): loaders()
-    monkeypatch.undo()
-    monkeypatch.setitem(sys.modules, 'safetensors', None)
-    monkeypatch.setitem(sys.modules, 'safetensors.torch', None)
-    with pytest.raises(ImportError, match=re.escape("pip install 'tsai_rnnattn[text]'")): save_text_learner(trained, tmp_path/'a')
-    assert not list(tmp_path.iterdir())
+
 
 # learners
 
@@ -446,116 +440,6 @@ def test_datasets_and_encoders_are_copied_by_pickle():
     torch.testing.assert_close(copy[[3, 0]], ds[[3, 0]])
     texts = ['oil [PAD] [UNK]', '']
     assert (copy.encoder(texts).ids == ds.encoder(texts).ids).all()
-
-# a folder
-
-FILES = {'model.safetensors', 'tokenizer.json', 'config.json'}
-def fresh(dls, **kw): return MeanOfWords(dls.vocab_size, dls.c, **kw)
-def names(folder): return {o.name for o in folder.iterdir()}
-
-@pytest.fixture
-def saved(trained, tmp_path): return save_text_learner(trained, tmp_path/'news')
-
-def test_a_folder_predicts_alike(trained, saved):
-    assert names(saved) == FILES and names(saved.parent) == {'news'}
-    learn = load_text_learner(saved, fresh(trained.dls), metrics=accuracy)
-    np.testing.assert_allclose(predictions(learn, [*TEXTS, *RAW])[0], predictions(trained, [*TEXTS, *RAW])[0], atol=1e-6)
-    with learn.no_bar(), trained.no_bar():
-        assert learn.predict('Tennis final')[0] == 'Sports'
-        torch.testing.assert_close(learn.predict('Tennis final')[1:], trained.predict('Tennis final')[1:])
-        np.testing.assert_allclose(learn.validate(dl=learn.dls.test_dl(TEXTS[97:], Y[97:])), trained.validate(), atol=1e-6)
-    assert (learn.dls.vocab, learn.dls.padding_idx, len(learn.dls.train_ds)) == (trained.dls.vocab, 0, 0)
-    assert names(save_text_learner(learn, saved.parent/'again')) == FILES
-
-def test_a_folder_holds_no_pickle(saved):
-    assert json.loads((saved/'config.json').read_text())['labels'] == list(WORDS)
-    for file in saved.iterdir(): assert b'pickle' not in file.read_bytes()
-    assert list(safetensors_torch.load_file(saved/'model.safetensors')) == ['embed.weight', 'out.bias', 'out.weight']
-
-@pytest.mark.parametrize('y', (np.arange(130) % 5, np.arange(130) % 2 == 0, np.array(['ä', 'ö', '"'])[np.arange(130) % 3]),
-                         ids=('integers', 'booleans', 'strings'))
-def test_labels_of_each_kind_in_a_folder(y, tmp_path):
-    learn = learner(loaders(y=y))
-    loaded = load_text_learner(save_text_learner(learn, tmp_path/'a'), fresh(learn.dls))
-    assert loaded.dls.vocab == learn.dls.vocab
-    assert predictions(loaded, TEXTS)[2].tolist() == predictions(learn, TEXTS)[2].tolist()
-
-class Tied(MeanOfWords):
-    "Two names for one tensor"
-    def __init__(self, *args): super().__init__(*args); self.same = self.embed
-
-def test_weights_that_are_shared(tmp_path):
-    learn = Learner(dls := loaders(), Tied(dls.vocab_size, dls.c))
-    loaded = load_text_learner(save_text_learner(learn, tmp_path/'a'), Tied(dls.vocab_size, dls.c))
-    np.testing.assert_allclose(predictions(loaded, TEXTS)[0], predictions(learn, TEXTS)[0], atol=1e-6)
-
-def test_a_folder_is_replaced_as_a_whole(trained, saved):
-    other = learner()
-    assert save_text_learner(other, saved) == saved and names(saved.parent) == {'news'}
-    got = predictions(load_text_learner(saved, fresh(other.dls)), TEXTS)[0]
-    np.testing.assert_allclose(got, predictions(other, TEXTS)[0], atol=1e-6)
-
-@pytest.mark.parametrize('fail', ('tokenizer', 'first rename', 'second rename', 'interrupt'))
-def test_a_failure_leaves_the_folder_as_it_was(fail, trained, saved, monkeypatch):
-    before = {o.name: o.read_bytes() for o in saved.iterdir()}
-    rename, calls = os.rename, []
-    def failing(a, b):
-        calls.append((a, b))
-        if len(calls) == dict(zip(('first rename', 'second rename', 'interrupt'), (1, 2, 2))).get(fail):
-            raise KeyboardInterrupt if fail == 'interrupt' else OSError('disk full')
-        rename(a, b)
-    monkeypatch.setattr(os, 'rename', failing)
-    if fail == 'tokenizer': monkeypatch.setattr(json, 'dumps', lambda *args, **kw: 1/0)
-    with pytest.raises((OSError, ZeroDivisionError, KeyboardInterrupt)): save_text_learner(learner(), saved)
-    assert names(saved.parent) == {'news'} and {o.name: o.read_bytes() for o in saved.iterdir()} == before
-
-def test_a_new_folder_is_not_left_half_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(json, 'dumps', lambda *args, **kw: 1/0)
-    with pytest.raises(ZeroDivisionError): save_text_learner(learner(), tmp_path/'a')
-    assert not list(tmp_path.iterdir())
-
-def test_folders_with_other_files_are_refused(trained, tmp_path):
-    (tmp_path/'thesis.tex').write_text('x')
-    with pytest.raises(ValueError, match='has other files, such as thesis.tex'): save_text_learner(trained, tmp_path)
-    with pytest.raises(ValueError, match='is a file'): save_text_learner(trained, tmp_path/'thesis.tex')
-    assert names(tmp_path) == {'thesis.tex'}
-    (tmp_path/'empty').mkdir()
-    assert names(save_text_learner(trained, tmp_path/'empty')) == FILES
-    assert names(save_text_learner(trained, tmp_path/'new'/'er')) == FILES
-
-def test_other_data_in_a_folder_is_refused(tmp_path):
-    numbers = learner(loaders(y=np.arange(130.)))
-    with pytest.raises(TypeError, match='one label per text'): save_text_learner(numbers, tmp_path/'a')
-    series = TSDataLoaders.from_numpy(np.ones((10, 2, 5)), np.arange(10) % 2)
-    with pytest.raises(TypeError, match='TextDataLoaders'): save_text_learner(Learner(series, nn.Linear(5, 2)), tmp_path/'a')
-
-def damage(saved, name, change): (saved/name).write_bytes(change((saved/name).read_bytes()))
-DAMAGES = {
-    'no file': (lambda s: (s/'config.json').unlink(), FileNotFoundError, 'has no config.json: expected a folder written by'),
-    'no folder': (lambda s: [o.unlink() for o in s.iterdir()], FileNotFoundError, 'has no model.safetensors, tokenizer.json, config.json'),
-    'cut weights': (lambda s: damage(s, 'model.safetensors', lambda b: b[:-5]), ValueError, 'model.safetensors is damaged'),
-    'no weights': (lambda s: damage(s, 'model.safetensors', lambda b: b''), ValueError, 'model.safetensors is damaged'),
-    'cut tokenizer': (lambda s: damage(s, 'tokenizer.json', lambda b: b[:-5]), ValueError, 'tokenizer.json is damaged'),
-    'cut config': (lambda s: damage(s, 'config.json', lambda b: b[:-5]), ValueError, 'config.json is damaged'),
-    'config of another kind': (lambda s: damage(s, 'config.json', lambda b: b'[]'), ValueError, 'config.json is damaged'),
-    'config without labels': (lambda s: damage(s, 'config.json', lambda b: b'{"format": 1, "vocab_size": 5}'), ValueError, 'padding_idx'),
-    'config of a later version': (lambda s: damage(s, 'config.json', lambda b: b.replace(b'"format": 1', b'"format": 2')), ValueError,
-                                  'format 2 is unknown'),
-    'config that is not UTF-8': (lambda s: damage(s, 'config.json', lambda b: b'\xff'), ValueError, 'config.json is damaged'),
-    'tokenizer of another folder': (lambda s: train_tokenizer(TEXTS, 5).save(str(s/'tokenizer.json')), ValueError, 'not of one folder'),
-}
-
-@pytest.mark.parametrize('name', DAMAGES)
-def test_folders_that_are_damaged(name, trained, saved):
-    change, error, says = DAMAGES[name]
-    change(saved)
-    with pytest.raises(error, match=says): load_text_learner(saved, fresh(trained.dls))
-
-@pytest.mark.parametrize('make', (lambda dls: MeanOfWords(dls.vocab_size + 1, dls.c), lambda dls: MeanOfWords(dls.vocab_size, 4),
-                                  lambda dls: fresh(dls, d_model=5), lambda dls: nn.Linear(3, 2), lambda dls: nn.Sequential(fresh(dls))))
-def test_a_model_that_does_not_fit(make, trained, saved):
-    with pytest.raises(ValueError, match='the model does not fit .*with 21 tokens and 3 classes'):
-        load_text_learner(saved, make(trained.dls))
 
 # 10,000 titles of news in a directory of $TSAI_RNNATTN_DATA
 

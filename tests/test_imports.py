@@ -7,7 +7,7 @@ import pytest
 
 LIGHT = ('core', 'checks', 'testing', 'files', 'series', 'tokens', 'scaling', 'layers.norm', 'layers.dropout', 'layers.attention',
          'layers.pooling', 'layers.recurrent', 'layers.encoder', 'layers.heads', 'layers.embedding', 'models', 'models.rnn',
-         'models.rnn_attention', 'models.attentive_rnn', 'models.zoo', 'export')
+         'models.rnn_attention', 'models.attentive_rnn', 'models.zoo', 'export', 'onnx')
 
 def run(code):
     "The JSON that `code` prints in a new interpreter"

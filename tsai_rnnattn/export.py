@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from . import __version__
 from .checks import check_sizes, first_bad_value
-from .core import eval_mode
+from .core import eval_mode, full_name
 from .files import whole_folder, write_whole
-from .models.zoo import build_config, fixed_steps, model_config, unwrapped
+from .layers.heads import unwrapped
+from .models.zoo import build_config, fixed_steps, in_zoo, model_config
 from .scaling import Clip, Impute, Normalize, RobustScale, Standardize
 from .series import read_rows, read_series
 from .tokens import TextEncoder, read_tokenizer
@@ -261,7 +262,7 @@ _transforms = {o.__name__: o for o in (Standardize, Normalize, RobustScale, Clip
 def _as_plain(tfm):
     "The transform of `scaling` that does the same; raises `ValueError` for transforms of other modules"
     cls = next((o for o in type(tfm).__mro__ if o in _transforms.values()), None)
-    if cls and type(tfm).__name__ in (cls.__name__, f'TS{cls.__name__}'): return cls(**tfm.settings())
+    if cls and type(tfm).__module__ in (cls.__module__, 'tsai_rnnattn.data.transforms'): return cls(**tfm.settings())
     raise ValueError(f"the transform {type(tfm).__name__} cannot be saved without pickle: expected one of "
                      f"{[f'TS{o}' for o in _transforms]}; apply others to the data beforehand, or use learn.export")
 
@@ -287,10 +288,10 @@ def _files_of(predictor):
     if predictor.encoder: files[_tokenizer] = predictor.encoder.tokenizer.to_str().encode()
     config = dict(format=_format, **predictor_config(predictor), files={k: _digest(v) for k,v in files.items()},
                   versions=dict(tsai_rnnattn=__version__, torch=version('torch')))
-    return {**files, _config: _json({**config, 'sha256': _digest(_json(config))}, indent=1)}
+    return {**files, _config: json.dumps({**config, 'sha256': _digest_of(config)}, indent=1, allow_nan=False).encode()}
 
 def _digest(data): return hashlib.sha256(data).hexdigest()
-def _json(o, indent=None): return json.dumps(o, indent=indent, sort_keys=indent is None, ensure_ascii=False, allow_nan=False).encode()
+def _digest_of(config): return _digest(json.dumps(config, sort_keys=True, allow_nan=False).encode())
 
 # %% ../nbs/43_export.ipynb #ecaed731
 def _safetensors():
@@ -303,10 +304,11 @@ def _safetensors():
 def predictor_config(
     predictor:Predictor, # from `as_predictor`
 )->dict: # of plain values
-    "The description of a `Predictor`, without weights and tokenizer; raises `ValueError` for models that are not of the zoo"
+    "The description of a `Predictor`, without weights and tokenizer; raises `ValueError` for models of the zoo with parts that are not"
+    model = predictor.model
     inputs = dict(c_in=predictor.c_in, lengths=predictor.has_lengths, texts=bool(predictor.encoder))
     tfms = [dict(name=type(o).__name__, **{k: _written(v) for k,v in o.settings().items()}) for o in predictor.transforms]
-    return dict(model=model_config(predictor.model), inputs=inputs, transforms=tfms,
+    return dict(model=model_config(model) if in_zoo(model) else dict(own=full_name(type(model))), inputs=inputs, transforms=tfms,
                 outputs=dict(name=type(predictor.outputs).__name__, **predictor.outputs.settings()))
 
 def _written(v): return str(v) if isinstance(v, float) and not np.isfinite(v) else v     # the limits of `Clip`; JSON has no infinity
@@ -316,6 +318,7 @@ def _read(v): return float(v) if v in ('inf', '-inf') else v
 def load_model(
     folder, # written by `save_model`
     device=None, # where the model predicts; None: the CPU
+    model:nn.Module|None=None, # for the weights of a class of your own: made as in training; None: a model of the zoo
 )->Predictor: # in evaluation mode
     """A model that predicts from raw data. Raises `FileNotFoundError` for a missing file, `ValueError` naming the file and the reason if
     one is damaged, of a newer format, or does not fit the others"""
@@ -324,8 +327,8 @@ def load_model(
     weights, *tokenizer = (_read_file(folder/name, digest) for name,digest in config['files'].items())
     tensors = _read_tensors(folder/_weights, weights)
     try:
-        predictor = _build(config, *tokenizer, n_tensors=len(tensors))
-        predictor.model.load_state_dict(tensors, assign=True)
+        predictor = _build(config, _make_model(config['model'], model, len(tensors)), *tokenizer)
+        predictor.model.load_state_dict(tensors, assign=model is None)
         _try(predictor)
     except _errors as e: raise ValueError(f"{folder/_config} and {_weights} do not make a model: {_reason(e)}") from e
     return predictor.eval().to(device or 'cpu')
@@ -358,8 +361,7 @@ def _read_config(file):
     if number != _format:
         raise ValueError(f"{file} has format {number}, but tsai_rnnattn {__version__} reads format {_format}: install the version that "
                          "wrote it, or a newer one")
-    digest = config.pop('sha256', None)
-    if digest != _digest(_json(config)):
+    if config.pop('sha256', None) != _digest_of(config):
         raise ValueError(f"{file} does not match its checksum: it is damaged or was edited; save the model again")
     _check_parts(file, config)
     return config
@@ -381,10 +383,8 @@ def _check_parts(file, config):
 # %% ../nbs/43_export.ipynb #368e72a8
 _outputs_by_name = {o.__name__: o for o in (Outputs, Labels, LabelSets, Numbers)}
 
-def _build(config, tokenizer=None, n_tensors=0):
+def _build(config, model, tokenizer=None):
     "A `Predictor` without weights"
-    _check_layers(config['model'], n_tensors)
-    with torch.device('meta'): model = build_config(config['model'])
     c_in, lengths, texts = (config['inputs'][k] for k in ('c_in', 'lengths', 'texts'))
     if not isinstance(lengths, bool) or not isinstance(c_in, int | None): raise ValueError(f"inputs {config['inputs']}")
     encoder = TextEncoder(read_tokenizer(tokenizer.decode())) if texts else None
@@ -398,6 +398,16 @@ def _by_name(settings, known):
     raise ValueError(f"{name!r} is unknown: expected one of {[*known]}")
 
 # %% ../nbs/43_export.ipynb #2430190b
+def _make_model(description, model, n_tensors):
+    "The model of `config.json`, without weights; raises `ValueError` unless `model` is given if and only if it is of a class of your own"
+    own = description.get('own')
+    if own and model is None: raise ValueError(f"they hold the weights of {own}, which is not of the zoo: make it as in training, and pass "
+                                               "load_model(folder, model=...)")
+    if own: return model
+    if model is not None: raise ValueError(f"they hold a {description.get('name')} of the zoo: leave out model")
+    _check_layers(description, n_tensors)
+    with torch.device('meta'): return build_config(description)
+
 def _check_layers(o, most):
     "Raise `ValueError` for a model of more layers than there are weights, which would take long to build"
     if isinstance(o, list): o = dict(enumerate(o))
@@ -409,6 +419,7 @@ def _check_layers(o, most):
 # %% ../nbs/43_export.ipynb #f90b1120
 def _check_inputs(predictor):
     "Raise `ValueError` unless the raw data has as many variables, or tokens, as the model"
+    if not in_zoo(predictor.model): return
     has = model_config(predictor.model)['arguments']
     if predictor.encoder: fits = predictor.encoder.vocab_size <= has['vocab_size']
     else: fits = predictor.c_in * 2**sum(getattr(o, 'indicator', False) for o in predictor.transforms) == has['c_in']
