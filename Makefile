@@ -68,7 +68,7 @@ bench: .venv-bench/.installed
 
 .venv-bench/.installed: settings.ini constraints.txt setup.py pyproject.toml
 	$(PYTHON) -m venv .venv-bench
-	.venv-bench/bin/python -m pip install -c constraints.txt '.[bench]'
+	.venv-bench/bin/python -m pip install -c constraints.txt '.[bench,onnx]'
 	touch $@
 
 check-lint: venv-dev

@@ -6,7 +6,7 @@ from time import perf_counter
 import torch
 from fastcore.script import call_parse
 
-from benchmarks import costs, fit, gpu, imports, memory, prediction, reading, steps
+from benchmarks import costs, fit, gpu, imports, memory, prediction, reading, serving, steps
 from benchmarks.common import CELLS, machine
 from benchmarks.report import gpu_page, page, plot, write_csv
 
@@ -14,7 +14,7 @@ from benchmarks.report import gpu_page, page, plot, write_csv
 def _cpu_plan(quick, threads):
     lengths = (24, 60) if quick else (60, 150, 500)
     return dict(
-        imports=imports.measure(1 if quick else 5),
+        imports=imports.measure(1 if quick else 5), serving=() if quick else serving.measure_costs(),
         memory=memory.measure((60,), (), ('train',), threads) if quick else memory.measure((*lengths, 1000), threads=threads),
         epochs=fit.measure(('BasicMotions',) if quick else ('FaceAll', 'NATOPS', 'BasicMotions'), 1 if quick else 5),
         steps=steps.measure(('GRU',) if quick else CELLS, lengths, 2 if quick else 15),

@@ -1,4 +1,5 @@
 "The command line: interrupted runs, files, exit status, output, and all kinds of data."
+import errno
 import json
 import multiprocessing
 import os
@@ -13,7 +14,9 @@ import sys
 import time
 from importlib import import_module
 from importlib.util import find_spec
+from inspect import signature
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -21,20 +24,21 @@ import pytest
 import torch
 
 from tests.test_package import CFG
-from tsai_rnnattn import cli, runs
-from tsai_rnnattn.models import zoo_table
+from tsai_rnnattn import cli, files, runs
+from tsai_rnnattn.models import build_config, model_config, zoo_models, zoo_table
 
 TINY = ['--arch_config', 'hidden_size=8,n_heads=2,d_ff=11,encoder_layers=1']
 BUNDLED = ['ItalyPowerDemand', *TINY, '--bs', '16']
 ECG200 = next((p for o in os.environ.get('TSAI_RNNATTN_DATA', '').split(os.pathsep)
                if o and (p := Path(o)/'ECG200').is_dir()), None)
-FILES = ['attention_map.png', 'confusion_matrix.png', 'history.csv', 'learner.pkl', 'learning_curve.png', 'metrics.csv', 'run.json']
+FILES = ['attention_map.png', 'confusion_matrix.png', 'history.csv', 'learning_curve.png', 'metrics.csv', 'model', 'run.json']
 
 PROCESSES = multiprocessing.get_context('forkserver')                    # imports once, then forks a process for each run
 PROCESSES.set_forkserver_preload(['tests.test_cli'])
 
-def _train(args, output, max_bytes):
+def _train(args, output, max_bytes, kill):
     "The command `rnnattn_train` in a process of its own, which writes to the file or terminal `output`"
+    if kill: kill_in(*kill)
     fd = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for o in (sys.stdout, sys.stderr): os.dup2(fd, o.fileno())
     torch.set_num_threads(1)
@@ -42,8 +46,15 @@ def _train(args, output, max_bytes):
     sys.argv[1:] = args
     cli.rnnattn_train()
 
-def start(args, output, max_bytes=None):
-    process = PROCESSES.Process(target=_train, args=(list(map(str, args)), str(output), max_bytes))
+def kill_in(module, name, n):
+    "Let call `n` of a function kill the process"
+    module, calls = import_module(module), iter(range(n))
+    old = getattr(module, name)
+    def new(*args): next(calls, None) is None and os.kill(os.getpid(), signal.SIGKILL); return old(*args)
+    setattr(module, name, new)
+
+def start(args, output, max_bytes=None, kill=None):
+    process = PROCESSES.Process(target=_train, args=(list(map(str, args)), str(output), max_bytes, kill))
     process.start()
     return process
 
@@ -93,9 +104,8 @@ def printed_epochs(log):
 def assert_same_run():
     "The folders `whole` and `parts` have the same files, with the same weights and numbers"
     for o in (Path('whole'), Path('parts')): assert sorted(f.name for f in o.iterdir()) == FILES
-    for name in ('history.csv', 'metrics.csv'): assert Path('parts', name).read_bytes() == Path('whole', name).read_bytes()
-    whole, parts = (runs.load_own_learner(Path(o, 'learner.pkl')).model.state_dict() for o in ('whole', 'parts'))
-    assert all(torch.equal(parts[k], v) for k,v in whole.items())
+    for name in ('history.csv', 'metrics.csv', 'model/config.json', 'model/model.safetensors'):
+        assert Path('parts', name).read_bytes() == Path('whole', name).read_bytes()
 
 def test_a_run_that_is_killed_often_ends_like_one_without_interruption():
     args = [*BUNDLED, '--epochs', 60]
@@ -133,14 +143,27 @@ def test_a_full_disk_leaves_a_run_that_continues():
     assert finish([*args, '--out', 'parts', '--resume'], 'parts.log') == 0
     assert_same_run()
 
+@pytest.mark.parametrize('call', [('tsai_rnnattn.export', 'write_whole', 1), ('os', 'rename', 1), ('shutil', 'rmtree', 0),
+                                  ('tsai_rnnattn.runs', 'evaluate', 0)], ids=lambda o: o[1])
+def test_a_run_killed_while_it_saves_the_model_continues(call):
+    args = [*BUNDLED, '--epochs', 1, '--out', 'parts', '--resume']
+    Path('parts/model').mkdir(parents=True)                              # as a run that `--force` began again leaves it
+    assert finish(args, 'parts.log', kill=call) == -signal.SIGKILL
+    assert epoch_of('parts') == 1 and not Path('parts/metrics.csv').exists()
+    before = Path('parts/history.csv').read_bytes()
+    assert finish(args, 'parts.log') == 0
+    assert sorted(o.name for o in Path('parts').iterdir()) == FILES and Path('parts/history.csv').read_bytes() == before
+    assert sorted(o.name for o in Path('parts/model').iterdir()) == ['config.json', 'model.safetensors']
+    assert run(cli.predict, 'parts', 'ItalyPowerDemand') == 0
+
 def test_a_model_that_cannot_be_written_leaves_a_run_that_continues(capsys, monkeypatch):
-    def fail(*args, **kwargs): raise RuntimeError('PytorchStreamWriter failed writing file')
+    def fail(*args): raise OSError(errno.ENOSPC, 'No space left on device')
     args = [*BUNDLED, '--epochs', 1, '--out', 'parts']
     with monkeypatch.context() as m:
-        m.setattr('fastai.learner.Learner.export', fail)
+        m.setattr('tsai_rnnattn.export.write_whole', fail)
         assert run(cli.train, *args) == 1
-    assert 'the model cannot be written' in capsys.readouterr().err
-    assert not Path('parts', 'learner.pkl').exists() and epoch_of('parts') == 1
+    assert 'No space left on device' in capsys.readouterr().err
+    assert sorted(o.name for o in Path('parts').iterdir()) == sorted({*FILES, 'checkpoint.pt'} - {'model', 'metrics.csv'})
     assert run(cli.train, *args, '--resume') == 0 and sorted(o.name for o in Path('parts').iterdir()) == FILES
 
 # The folder of a run
@@ -155,7 +178,7 @@ def test_the_folder_of_a_run(capsys):
     for more,hint in [((), 'pass --resume'), (('--resume', '--seed', 1), 'the run has --seed 42, not 1'),
                       (('--resume', '--force'), 'choose one')]:
         assert run(cli.train, *args, *more) == 2 and hint in capsys.readouterr().err
-    with runs.locked('run'): assert run(cli.train, *args, '--force') == 2
+    with files.locked('run'): assert run(cli.train, *args, '--force') == 2
     assert 'in use by another process' in capsys.readouterr().err
     assert run(cli.train, *args, '--resume') == 0 and 'is finished' in capsys.readouterr().out
     assert Path('run/history.csv').read_text() == before
@@ -200,10 +223,10 @@ def test_a_file_of_an_archive_is_predicted():
     assert Path('a.csv').read_text() == Path('preds.csv').read_text()
 
 def test_a_file_is_written_whole_or_not_at_all(monkeypatch):
-    runs.write_whole('a.txt', 'old')
+    files.write_whole('a.txt', 'old')
     def fail(fd): raise OSError(28, 'No space left on device')
     monkeypatch.setattr(os, 'fsync', fail)
-    with pytest.raises(OSError, match='No space left'): runs.write_whole('a.txt', 'new')
+    with pytest.raises(OSError, match='No space left'): files.write_whole('a.txt', 'new')
     assert Path('a.txt').read_text() == 'old' and os.listdir() == ['a.txt']
 
 # Output
@@ -238,9 +261,16 @@ def test_a_pipe_gets_plain_lines():
 
 def test_models_are_listed_without_the_training_library():
     code = "import sys; from tsai_rnnattn.cli import run_command, models; run_command(models, ['--json']); " \
-           "print([m for m in ('fastai', 'pandas', 'matplotlib', 'sktime') if m in sys.modules], file=sys.stderr)"
+           "print([m for m in ('fastai', 'pandas', 'matplotlib', 'sktime', 'torch._dynamo') if m in sys.modules], file=sys.stderr)"
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert json.loads(done.stdout) == zoo_table() and done.stderr == '[]\n'
+
+def test_predictions_need_no_training_library():
+    assert train('GunPoint') == 0
+    code = "import sys; from tsai_rnnattn.cli import run_command, predict; run_command(predict, ['run', 'GunPoint']); " \
+           "print([m for m in ('fastai', 'matplotlib', 'sktime', 'sklearn', 'torch._dynamo') if m in sys.modules])"
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == '[]' and done.stderr == ''
 
 def test_tables(capsys):
     assert run(cli.models) == 0
@@ -342,6 +372,40 @@ def test_texts(arch):
     assert Path('run/attention_map.png').exists() == (arch == 'AttentiveRNN')
     assert run(cli.predict, 'run', 'a.csv') == 0 and len(pd.read_csv('preds.csv')) == len(rows)
 
+# The model
+
+def make_model(name, config):
+    "A model for series or texts of small sizes"
+    ds = SimpleNamespace(has_lengths=False) if zoo_models[name].reads == 'series' else SimpleNamespace(tokenizer=None)
+    dls = SimpleNamespace(train_ds=ds, padding_idx=0, d=None, vocab_size=13, vars=3, c=5, len=11)
+    return cli.make_model(dls, zoo_models[name], cli.parse_config(config))
+
+VALUES = [
+    'act=leaky_relu', 'attn_concatenate=False', 'attn_dropout=0.4', 'bias=False', 'bidirectional=True', 'causal=True', 'd_ff=7', 'd_k=5',
+    'd_v=7', 'd=(2,3)', 'embed_dim=6', 'embed_dropout=0.2', f'embed_matrix={[[1, 2, 3]]*13}', 'embed_trainable=False',
+    'encoder_dropout=0.3', 'encoder_layers=1', 'fc_dropout=0.1', 'flatten=False', 'head_activation=tanh,head_hidden_dims=[8]',
+    'head_batchnorm=True,head_hidden_dims=[8]', 'head_batchnorm_last=True,head_hidden_dims=[8]',
+    'head_dropout=[0.1,0.2],head_hidden_dims=[8,7]', 'head_linear_first=True,head_hidden_dims=[8]', 'hidden_dim=8', 'hidden_size=16',
+    'init_weights=False', 'last_step=False', 'mask_padding=False', 'n_heads=2', 'n_layers=2', 'norm=layer', 'padding_idx=3',
+    'rnn_dropout=0.2', 'rnn_layers=2', 'rnn_type=gru', 'stateful=True', 'token_dropout=0.1', 'use_bn=False', 'use_hidden_state=False',
+    'y_range=(0,1)']
+
+def test_there_is_a_value_for_each_argument():
+    takes = {k for o in zoo_models.values() for k in signature(o.model).parameters}
+    assert takes - {k for o in VALUES for k in cli.parse_config(o)} == {'c_in', 'c_out', 'seq_len', 'vocab_size', 'custom_head', 'rnn_init'}
+
+@pytest.mark.filterwarnings('ignore:dropout option adds dropout')
+@pytest.mark.parametrize('name', zoo_models)
+def test_a_model_from_the_command_line_can_be_saved(name):
+    heads = [f'custom_head={o}' for o in cli._heads if name != 'RNNClassifier' or o != 'flatten']
+    for config in [o for o in VALUES + heads if all(map(zoo_models[name].takes, cli.parse_config(o)))]:
+        model = make_model(name, config)
+        assert str(build_config(json.loads(json.dumps(model_config(model))))) == str(model)
+
+def test_what_cannot_be_saved_is_refused_before_training(capsys):
+    assert run(cli.train, *BUNDLED[:-1], 8, '--arch_config', "use_bn={1}") == 2
+    assert 'can be saved only if' in capsys.readouterr().err and not Path('run').exists()
+
 # Wrong usage
 
 @pytest.mark.parametrize('args,hint', [
@@ -366,7 +430,7 @@ def test_wrong_usage(args, hint, capsys):
     assert hint in got.err and got.err.startswith('rnnattn_train: ') and got.err.count('\n') == 1 and got.out == ''
     assert not Path('run').exists()
 
-@pytest.mark.parametrize('args,hint', [(['nowhere', 'GunPoint'], 'has no run.json'), (['run', 'GunPoint'], 'has no learner.pkl'),
+@pytest.mark.parametrize('args,hint', [(['nowhere', 'GunPoint'], 'has no run.json'), (['run', 'GunPoint'], 'has no model'),
                                        (['run', 'GunPoint', '--out', 'a.csv'], 'a.csv exists')])
 def test_wrong_usage_of_predict(args, hint, capsys):
     Path('run').mkdir(); Path('run/run.json').write_text('{}'); Path('a.csv').touch()

@@ -131,7 +131,7 @@ def test_demo_from_the_command_line(tmp_path):
     assert 'train_loss' in out and 'Test accuracy: ' in out
     assert out.count('test series') == 3 and out.count('probability') == 3
     files = {o.name for o in (tmp_path/'out').iterdir()}
-    assert files == {'learning_curve.png', 'confusion_matrix.png', 'attention_map.png', 'learner.pkl'}
+    assert files == {'learning_curve.png', 'confusion_matrix.png', 'attention_map.png', 'model'}
 
 def learner(lengths=False, y='labels', tfms=None, **kw):
     "A small learner on 24 series; with lengths, they are from 1 to 11"

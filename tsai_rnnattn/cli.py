@@ -244,8 +244,8 @@ def make_learner(
     return Learner(dls, model, metrics=_metrics(dls, settings['metrics']), cbs=[ModelResetter()] if arch.takes('stateful') else [])
 
 # %% ../nbs/51_cli.ipynb #6a461d75
-_files = ('run.json', 'checkpoint.pt', 'history.csv', 'learner.pkl', 'learning_curve.png', 'confusion_matrix.png', 'attention_map.png',
-          'metrics.csv')
+_files = ('run.json', 'checkpoint.pt', 'history.csv', 'model/model.safetensors', 'model/config.json', 'model/tokenizer.json',
+          'learning_curve.png', 'confusion_matrix.png', 'attention_map.png', 'metrics.csv')
 
 def _describe(settings, data):
     "The content of `run.json`"
@@ -340,10 +340,12 @@ def _check_settings(s):
 
 # %% ../nbs/51_cli.ipynb #8f821985
 def _train(settings, folder, resume=False, force=False):
+    from tsai_rnnattn.export import as_predictor, predictor_config
     _check_settings(settings)
     _check_folder(folder, resume, force)
     data = read_data(settings)
     learn = make_learner(data, settings)
+    predictor_config(as_predictor(learn))                        # refuses what could not be saved after training
     with _open_run(folder, _describe(settings, data), resume, force) as finished:
         if finished: print(f'The run in {folder} is finished.'); return _show_metrics(folder)
         from tsai_rnnattn.runs import train_in_folder
@@ -360,11 +362,12 @@ def _summary(settings, data, learn):
 def _finish(learn, folder):
     "Write what a run leaves; `metrics.csv` is the last, since it says that the run is finished"
     import pandas as pd
-    from tsai_rnnattn.runs import evaluate, save_figures, save_learner
+    from tsai_rnnattn.export import save_model
     from tsai_rnnattn.files import write_whole
+    from tsai_rnnattn.runs import evaluate, save_figures
     last = len(learn.dls.loaders) - 1                            # the test split if there is one
     save_figures(learn, folder, last, ('train', 'valid', 'test')[last])
-    save_learner(learn, folder/'learner.pkl')
+    save_model(learn, folder/'model')
     write_whole(folder/'metrics.csv', pd.DataFrame(evaluate(learn)).to_csv(index=False))
     (folder/'checkpoint.pt').unlink()
     _show_metrics(folder)
@@ -389,10 +392,11 @@ def predict(
     if out.exists() and not force: raise ValueError(f"{out} exists: pass --force to overwrite it, or another --out")
     run = read_run(folder)
     if run is None: raise FileNotFoundError(f"{folder} has no run.json: expected the folder of a run")
-    if not (folder/'learner.pkl').exists(): raise FileNotFoundError(f"{folder} has no learner.pkl: finish the run with --resume")
+    if not (folder/'model/config.json').exists():
+        raise FileNotFoundError(f"{folder} has no model: finish the run with --resume, or train again with --force")
     X, y, ids = _read_cases(data, run)
     if not run['settings']['text']: _check_missing(X, run['settings']['impute'])
-    df = _predictions(folder, X, ids)
+    df = _predictions(folder/'model', X, ids, run['settings']['bs'])
     from tsai_rnnattn.files import write_whole
     write_whole(out, df.to_csv(index=False))
     print(f'Wrote {len(df)} predictions to {out}.' + ('' if y is None else _score(df['prediction'], y)))
@@ -410,14 +414,13 @@ def _read_cases(data, run):
     X, y, (_, test) = load_archive(data)
     return [X[i] for i in test], y[test], range(len(test))
 
-def _predictions(folder, X, ids):
+def _predictions(folder, X, ids, bs):
     import pandas as pd
-    import tsai_rnnattn.learner  # noqa: F401 (gives Learner its get_X_preds)
-    from tsai_rnnattn.runs import load_own_learner
-    learn = load_own_learner(folder/'learner.pkl')
-    with learn.no_bar(): probs, _, labels = learn.get_X_preds(X)
-    cases = dict(case=list(ids), prediction=labels.reshape(len(ids), -1)[:, 0])
-    return pd.DataFrame({**cases, **{f'p_{o}': probs[:, i] for i,o in enumerate(learn.dls.vocab or [])}})
+    from tsai_rnnattn.export import load_model
+    model = load_model(folder)
+    outputs = (model.predict_proba if model.labels else model.predict)(X, bs=bs)     # a model that carries its state depends on `bs`
+    cases = dict(case=list(ids), prediction=model.outputs.decode(outputs).reshape(len(ids), -1)[:, 0])
+    return pd.DataFrame({**cases, **{f'p_{o}': outputs[:, i] for i,o in enumerate(model.labels or [])}})
 
 # %% ../nbs/51_cli.ipynb #a759b7fa
 def _score(predicted, y):

@@ -45,7 +45,7 @@ def whole_folder(
     `folder` is a file or holds other files"""
     folder = Path(folder).absolute()
     _check_folder(folder, names)
-    new, old = (folder.with_name(f'.{folder.name}.{uuid4().hex}') for _ in range(2))
+    new, old = (folder.with_name(f'.{folder.name}.{uuid4().hex}.tmp') for _ in range(2))
     new.mkdir(parents=True)
     try:
         yield new
@@ -78,6 +78,6 @@ def locked(
         try: fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as e:
             raise ValueError(f"{folder} is in use by another process: wait until it ends, or choose another folder") from e
-        for o in Path(folder).glob('.*.tmp'): o.unlink()
+        for o in Path(folder).glob('.*.tmp'): shutil.rmtree(o) if o.is_dir() else o.unlink()
         yield
     finally: os.close(fd)

@@ -4,14 +4,11 @@
 
 # %% auto #0
 __all__ = ['history_csv', 'CheckpointCallback', 'read_checkpoint', 'EpochLines', 'fit_in_lines', 'train_in_folder',
-           'learning_curve', 'confusion_matrix', 'attention_figure', 'save_figures', 'evaluate', 'save_learner',
-           'load_own_learner']
+           'learning_curve', 'confusion_matrix', 'attention_figure', 'save_figures', 'evaluate']
 
 # %% ../nbs/46_runs.ipynb #777ca229
-import errno
 import io
 import random
-import warnings
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -20,11 +17,11 @@ import numpy as np
 import torch
 from fastai.callback.core import Callback, CancelEpochException
 from fastai.interpret import ClassificationInterpretation
-from fastai.learner import Learner, Recorder, load_learner
+from fastai.learner import Learner, Recorder
 from fastai.torch_core import to_device
 from fastprogress.fastprogress import ConsoleProgressBar
 
-from .files import whole_file, write_whole
+from .files import write_whole
 from .interpret import plot_attention, show_attention
 from .layers.pooling import attention_pools, pool_weights
 from .layers.attention import MultiHeadAttention, attention_maps
@@ -261,22 +258,3 @@ def evaluate(
         with learn.no_bar(): values = _plain(learn.validate(dl=dl.new(shuffle=False, drop_last=False)))
         return dict(split=name, samples=len(dl.dataset), **dict(zip(['loss', *learn.metrics.attrgot('name')], values)))
     return [row(*o) for o in zip(names, learn.dls.loaders)]
-
-# %% ../nbs/46_runs.ipynb #414e9999
-def save_learner(
-    learn:Learner, # trained
-    path, # of the file
-)->Path: # `path`
-    "`learn.export`, whole or not at all; raises `OSError` if the file cannot be written"
-    with whole_file(path) as tmp:
-        try: learn.export(tmp)
-        except RuntimeError as e: raise OSError(errno.EIO, f"the model cannot be written: {e}", str(path)) from e
-    return Path(path)
-
-def load_own_learner(
-    path, # of a file that you or your process wrote
-)->Learner: # for predictions
-    "`load_learner` without its warning about untrusted files, which can run any code"
-    with warnings.catch_warnings():
-        warnings.filterwarnings('ignore', message="load_learner. uses Python's insecure pickle")
-        return load_learner(path)

@@ -27,9 +27,10 @@ def token_embedding(
         raise ValueError(f"padding_idx={padding_idx}: must be a token id from 0 to {vocab_size - 1}, or None")
     if embed_matrix is not None: return _pretrained(vocab_size, embed_dim, embed_matrix, embed_trainable, padding_idx)
     if embed_dim is None: raise ValueError("embed_dim=None, embed_matrix=None: pass embed_dim, or pretrained vectors as embed_matrix")
-    embedding = nn.Embedding(vocab_size, *check_sizes(embed_dim=embed_dim), padding_idx=padding_idx)
-    with torch.no_grad(): embedding.weight.mul_(0.1)
-    return embedding
+    vectors = torch.empty(vocab_size, *check_sizes(embed_dim=embed_dim))
+    if not vectors.is_meta: vectors.normal_().mul_(0.1)          # which on the meta device would import PyTorch's compiler
+    if padding_idx is not None: vectors[padding_idx] = 0
+    return nn.Embedding.from_pretrained(vectors, freeze=False, padding_idx=padding_idx)
 
 # %% ../../nbs/17_layers.embedding.ipynb #af79ca6c
 def _pretrained(vocab_size, embed_dim, embed_matrix, embed_trainable, padding_idx):
