@@ -1,4 +1,6 @@
 "Shared by the tests: models, small settings, series and lengths, training without output, loading of exported learners."
+import re
+
 import fastai.callback.schedule  # noqa: F401 (gives Learner its fit_one_cycle)
 import pytest
 import torch
@@ -12,6 +14,8 @@ SMALL = dict(hidden_size=8, n_heads=2, d_ff=11, encoder_layers=1)
 LENGTHS = torch.tensor([7, 1, 6, 2, 7])                                  # of `series()`
 each_model = pytest.mark.parametrize('M', MODELS, ids=lambda m: m.__name__)
 
+
+def stable_id(o): return re.sub(' at 0x[0-9a-f]+', '', str(o))             # the same in each process
 
 def series(bs=5, c_in=3, sl=7): return random_series(bs, c_in, sl)
 

@@ -4,7 +4,7 @@ import torch
 from fastai.basics import Learner
 from torch.testing import assert_close
 
-from tests.common import LENGTHS, SMALL, each_model, quiet_fit, series
+from tests.common import LENGTHS, SMALL, each_model, quiet_fit, series, stable_id
 from tsai_rnnattn.data.loaders import TSDataLoaders
 from tsai_rnnattn.layers.attention import attention_maps
 from tsai_rnnattn.layers.dropout import FastDropout
@@ -24,7 +24,7 @@ def both(M, **kw):
     return model, other.cuda()
 
 @each_model
-@pytest.mark.parametrize('kw', SETTINGS, ids=str)
+@pytest.mark.parametrize('kw', SETTINGS, ids=stable_id)
 @pytest.mark.parametrize('train', (False, True))
 @pytest.mark.parametrize('lengths', (None, LENGTHS), ids=('equal', 'lengths'))
 def test_outputs_and_gradients_are_those_of_the_cpu(M, kw, train, lengths):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from tests.common import LENGTHS, SMALL, each_model, series
+from tests.common import LENGTHS, SMALL, each_model, series, stable_id
 from tsai_rnnattn.layers.attention import attention_maps, record_attention
 from tsai_rnnattn.layers.heads import flatten_head, mean_pool_head
 from tsai_rnnattn.layers.recurrent import init_recurrent
@@ -94,7 +94,7 @@ CHANGES = [dict(d=4), dict(hidden_size=16), dict(rnn_layers=2), dict(bias=False)
            dict(rnn_dropout=0.5, rnn_layers=2), dict(use_bn=False, d=4), dict(causal=True), dict(norm='layer'),
            dict(rnn_init=init_recurrent)]
 
-@pytest.mark.parametrize('change', CHANGES, ids=str)
+@pytest.mark.parametrize('change', CHANGES, ids=stable_id)
 def test_every_argument_changes_the_output(change):
     def train_output(**kw):
         torch.manual_seed(0)

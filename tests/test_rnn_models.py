@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 from torch.testing import assert_close
 
-from tests.common import LENGTHS, quiet_fit, series
+from tests.common import LENGTHS, quiet_fit, series, stable_id
 import tsai_rnnattn.learner  # noqa: F401 (gives Learner its get_X_preds)
 from tsai_rnnattn.data.loaders import TSDataLoaders
 from tsai_rnnattn.layers.heads import attention_pool_head, flatten_head, mean_pool_head, pool_head, step_head
@@ -42,7 +42,7 @@ def test_contract(M, head, size, bidirectional, d):
 
 @each_model
 @pytest.mark.parametrize('kw', [dict(last_step=False), dict(last_step=False, d=(2,3), y_range=(0, 1), fc_dropout=0.1),
-                                dict(custom_head=flatten_head, bidirectional=True)], ids=str)
+                                dict(custom_head=flatten_head, bidirectional=True)], ids=stable_id)
 def test_contract_of_heads_with_a_fixed_number_of_steps(M, kw):
     assert_model(lambda: M(3, 4, 7, 8, **kw), 3, 7, places(kw.get('d')) + [4])
     with pytest.raises(ValueError, match='seq_len'): M(3, 4, hidden_size=8, **kw)
@@ -87,7 +87,7 @@ def test_initialization(M):
     (dict(rnn_dropout=1), 'rnn_dropout'), (dict(fc_dropout=-1), 'fc_dropout'), (dict(d=0), 'd=0'),
     (dict(y_range=(1, 1)), 'y_range'), (dict(y_range=()), 'y_range'),
     (dict(last_step=False), 'pass seq_len'), (dict(last_step=False, custom_head=step_head), 'leave one out'),
-    (dict(custom_head=MeanPool(), d=5), 'is a module'), (dict(stateful=True, bidirectional=True), 'choose one')], ids=str)
+    (dict(custom_head=MeanPool(), d=5), 'is a module'), (dict(stateful=True, bidirectional=True), 'choose one')], ids=stable_id)
 def test_bad_arguments_are_refused(M, kw, says):
     with pytest.raises(ValueError, match=says): M(**{'c_in': 3, 'c_out': 4, **kw})
 
