@@ -424,6 +424,7 @@ MALICE = {
     'another path': (lambda o: o.update(files={'/etc/passwd': None}), "lists the files .*passwd"),
     'more layers than weights': (args(encoder_layers=10**9), 'encoder_layers=1000000000, but there are'),
     'many layers in a part': (args(custom_head=dict(name='pool_head', args=[], kwargs=dict(num_layers=10**9))), 'num_layers=1000000000'),
+    'a long list': (args(hidden_size=[1]*10**5), 'a list of 100000 values'),
     'a huge size': (args(hidden_size=2**62), 'do not make a model'), 'a larger size': (args(hidden_size=10**40), 'do not make a model'),
     'other sizes': (args(hidden_size=16), 'size mismatch'), 'other layers': (args(encoder_layers=2), 'Missing key'),
     'a bad argument': (args(n_heads='two'), 'do not make a model'), 'an unknown argument': (args(depth=3), 'do not make a model'),

@@ -195,16 +195,17 @@ def _read_series(predictor, X, lengths):
 # %% ../nbs/43_export.ipynb #b600395e
 def _batch_outputs(predictor, X, lengths, rows):
     "The outputs for some rows; raises `ValueError` for values that are not finite after the transforms"
-    device = next(predictor.model.parameters()).device
     if predictor.encoder: b = torch.from_numpy(X[rows]), torch.from_numpy(lengths[rows])
     else: b = read_rows(X, rows, lengths, predictor.seq_len)
-    x, *n = (o.to(device) for o in b)
+    x, *n = (o.to(_device(predictor)) for o in b)
     x = predictor.prepare(x, *n)
     bad = first_bad_value(x, *n) if x.is_floating_point() else None
     if not bad: return predictor.outputs(predictor._call_model(x, *n))
     i, c, step = bad[:3]
     raise ValueError(f"sample {rows[i]} has {x[i, c, step].item()} in variable {c}, step {step}, after the transforms: remove such series, "
                      "or train with batch_tfms=[TSImpute(), TSStandardize()], which fills missing values")
+
+def _device(predictor): return next(predictor.parameters()).device
 
 # %% ../nbs/43_export.ipynb #f45cbe71
 def as_predictor(
@@ -354,17 +355,21 @@ def _read_tensors(file, data):
 def _read_config(file):
     "The content of `config.json`, with all its parts"
     data = _read_file(file)
-    try: config = json.loads(data, parse_constant=_no_number)
+    try: config, whole = _parse(data)
     except (ValueError, RecursionError) as e: raise ValueError(f"{file} is damaged: {_reason(e)}") from e
     number = config.get('format') if isinstance(config, dict) else None
     if not isinstance(number, int): raise ValueError(f"{file} names no format: expected a file written by save_model")
     if number != _format:
         raise ValueError(f"{file} has format {number}, but tsai_rnnattn {__version__} reads format {_format}: install the version that "
                          "wrote it, or a newer one")
-    if config.pop('sha256', None) != _digest_of(config):
-        raise ValueError(f"{file} does not match its checksum: it is damaged or was edited; save the model again")
+    if not whole: raise ValueError(f"{file} does not match its checksum: it is damaged or was edited; save the model again")
     _check_parts(file, config)
     return config
+
+def _parse(data):
+    "The object in `data`, and whether it is a dict that matches its checksum, which is taken out"
+    config = json.loads(data, parse_constant=_no_number)
+    return config, isinstance(config, dict) and config.pop('sha256', None) == _digest_of(config)
 
 def _no_number(o): raise ValueError(f"{o} is not a number")
 
@@ -410,7 +415,9 @@ def _make_model(description, model, n_tensors):
 
 def _check_layers(o, most):
     "Raise `ValueError` for a model of more layers than there are weights, which would take long to build"
-    if isinstance(o, list): o = dict(enumerate(o))
+    if isinstance(o, list):
+        if len(o) > 1000: raise ValueError(f"a list of {len(o)} values, more than any argument has")
+        o = dict(enumerate(o))
     if not isinstance(o, dict): return
     for k,v in o.items():
         if str(k).endswith('layers') and isinstance(v, int) and v > most: raise ValueError(f"{k}={v}, but there are {most} weights")
@@ -433,6 +440,6 @@ def _try(predictor):
     x = torch.zeros(1, sl, dtype=torch.int64) if predictor.encoder else torch.zeros(1, predictor.c_in, sl)
     lengths = torch.tensor([sl]) if predictor.has_lengths else None
     with eval_mode(predictor), torch.no_grad():
-        y = predictor._call_model(predictor.prepare(x, lengths), lengths)
+        y = predictor._call_model(predictor.prepare(x.to(_device(predictor)), lengths), lengths)
         fits = predictor.outputs(y).shape == y.shape and (predictor.labels is None or len(predictor.labels) == y.shape[-1])
     if not fits: raise ValueError(f"{type(predictor.outputs).__name__} do not fit outputs of shape {list(y.shape[1:])}")

@@ -122,7 +122,7 @@ def model_config(
     changed after it was made"""
     model = unwrapped(model)
     if _is_pair(model): config = {**model_config(model[0]), 'c_out': model[1].out_features}
-    else: config = _own_config(model)
+    else: config = _class_config(model)
     with torch.device('meta'): same = _outline(build_config(config)) == _outline(model)
     if same: return config
     raise ValueError(f"this {type(model).__name__} differs from the model that its arguments make: it was changed after it was made; pass "
@@ -142,7 +142,7 @@ def _is_pair(model):
 def _outline(model): return [*map(repr, model.children())], {k: v.shape for k,v in model.state_dict().items()}
 
 # %% ../../nbs/29_models.zoo.ipynb #f8f4e6b1
-def _own_config(model):
+def _class_config(model):
     if not _is_zoo_class(model): raise ValueError(f"{type(model).__name__} is not a model of the zoo: expected one of {[*zoo_models]}")
     arch = zoo_models[type(model).__name__]
     args, kwargs = model.arguments_kept
