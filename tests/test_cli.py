@@ -265,9 +265,11 @@ def test_models_are_listed_without_the_training_library():
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert json.loads(done.stdout) == zoo_table() and done.stderr == '[]\n'
 
-def test_predictions_need_no_training_library():
-    assert train('GunPoint') == 0
-    code = "import sys; from tsai_rnnattn.cli import run_command, predict; run_command(predict, ['run', 'GunPoint']); " \
+@pytest.mark.parametrize('data', ('GunPoint', 'waves.csv'))
+def test_predictions_need_no_training_library(data):
+    pd.DataFrame(np.random.default_rng(0).normal(size=(20, 9))).assign(label=list('ab') * 10).to_csv('waves.csv', index=False)
+    assert train(data, *(['--label', 'label'] if data == 'waves.csv' else [])) == 0
+    code = f"import sys; from tsai_rnnattn.cli import run_command, predict; run_command(predict, ['run', {data!r}]); " \
            "print([m for m in ('fastai', 'matplotlib', 'sktime', 'sklearn', 'torch._dynamo') if m in sys.modules])"
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == '[]' and done.stderr == ''
