@@ -17,7 +17,6 @@ from importlib.util import find_spec
 from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
-from uuid import uuid4
 
 import numpy as np
 import pandas as pd
@@ -25,6 +24,7 @@ from fastcore.foundation import L
 
 from ..core import did_you_mean
 from .download import archive_urls, download_dataset
+from ..files import whole_file
 
 # %% ../../nbs/32_data.archives.ipynb #9d34501f
 ucr_datasets = ('ACSF1', 'ArrowHead', 'BasicMotions', 'GunPoint', 'ItalyPowerDemand', 'JapaneseVowels', 'OSULeaf', 'PLAID')
@@ -300,13 +300,9 @@ def _load(entry):
 
 def _save(entry, values, lengths, y):
     "Write what `_load` reads, if possible"
-    tmp = entry.with_suffix(f'.{uuid4().hex}')
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(tmp, 'wb') as f: np.savez(f, values=values, lengths=lengths, y=y)
-            os.replace(tmp, entry)
-        finally: tmp.unlink(missing_ok=True)
+        with whole_file(entry) as tmp, open(tmp, 'wb') as f: np.savez(f, values=values, lengths=lengths, y=y)
     except OSError as e: logging.getLogger(__name__).info(f'{entry} cannot be written: {e}')
 
 # %% ../../nbs/32_data.archives.ipynb #4acb7e81
