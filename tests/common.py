@@ -1,10 +1,11 @@
 "Shared by the tests: models, small settings, series and lengths, training without output, loading of exported learners."
 import re
+from contextlib import contextmanager
 
 import fastai.callback.schedule  # noqa: F401 (gives Learner its fit_one_cycle)
 import pytest
 import torch
-from fastai.learner import load_learner
+from fastai.learner import Learner, Recorder, load_learner
 
 from tsai_rnnattn.models import GRUAttentionPlus, LSTMAttentionPlus, RNNAttentionPlus
 from tsai_rnnattn.testing import random_series
@@ -25,3 +26,14 @@ def quiet_fit(learn, n_epoch=1, lr=3e-3):
 
 def load_exported(path):
     with pytest.warns(UserWarning, match='insecure pickle'): return load_learner(path)
+
+@contextmanager
+def learner_restored():
+    "Undoes what tsai changes in `Learner` and `Recorder` on import"
+    before = {o: dict(vars(o)) for o in (Learner, Recorder)}
+    try: yield
+    finally:
+        for cls,was in before.items():
+            for k in set(vars(cls)) - set(was): delattr(cls, k)
+            for k,v in was.items():
+                if vars(cls)[k] is not v: setattr(cls, k, v)

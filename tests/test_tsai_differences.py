@@ -22,6 +22,7 @@ from torch.testing import assert_close
 
 import tsai_rnnattn.all as ours  # before tsai, which adds methods to Learner as well
 from benchmarks.common import shim_torchvision
+from tests.common import learner_restored
 from tsai_rnnattn.data.targets import TSNumbers
 from tsai_rnnattn.data.types import TSTensor
 
@@ -31,16 +32,6 @@ SMALL = dict(hidden_size=8, n_heads=2, d_ff=11, encoder_layers=1, encoder_dropou
 X = (np.random.default_rng(0).normal(size=(40, 3, 7)) * [[1], [10], [100]] + [[0], [50], [-7]]).astype(np.float32)    # [n, c_in, sl]
 Y, SPLITS = np.array(['a', 'b'] * 20), (list(range(30)), list(range(30, 40)))
 
-
-@contextmanager
-def learner_restored():
-    "Undoes what tsai changes in `Learner` on import"
-    before = dict(vars(Learner))
-    try: yield
-    finally:
-        for k in set(vars(Learner)) - set(before): delattr(Learner, k)
-        for k,v in before.items():
-            if vars(Learner)[k] is not v: setattr(Learner, k, v)
 
 def tsai(module):
     if find_spec('tsai') is None: pytest.skip('tsai is not installed: pip install tsai==1.0.1 beside this library to compare with it')

@@ -3,10 +3,10 @@ import ast
 import csv
 import inspect
 import pkgutil
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from copy import deepcopy
 from functools import partial, reduce
-from importlib import import_module
+from importlib import import_module, reload
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +23,7 @@ from matplotlib import pyplot as plt
 
 import tsai_rnnattn.all as ours  # before tsai, which adds methods to Learner as well
 import tsai_rnnattn.models
+from tests.common import learner_restored
 
 matplotlib.use('agg')
 TABLE = Path(__file__).parents[1]/'nbs'/'tutorials'/'tsai_names.csv'
@@ -81,18 +82,6 @@ def test_our_line_runs(row, trained, monkeypatch):
     plt.close('all')
 
 
-@contextmanager
-def learner_restored():
-    "Undoes what tsai changes in `Learner` and `Recorder` on import"
-    classes = ours.Learner, ours.Recorder
-    before = [dict(vars(o)) for o in classes]
-    try: yield
-    finally:
-        for cls,was in zip(classes, before):
-            for k in set(vars(cls)) - set(was): delattr(cls, k)
-            for k,v in was.items():
-                if vars(cls)[k] is not v: setattr(cls, k, v)
-
 def modules(package):
     "The modules of a package whose own imports are installed"
     for info in pkgutil.walk_packages(package.__path__, f'{package.__name__}.', onerror=lambda name: None):
@@ -105,6 +94,7 @@ def tsai():
     from benchmarks.common import shim_torchvision
     shim_torchvision()
     with learner_restored():
+        for o in 'learner', 'inference', 'analysis': reload(import_module(f'tsai.{o}'))  # another test may have imported and undone them
         found = [vars(m) for m in modules(import_module('tsai'))]
         yield SimpleNamespace(**{k: v for o in [*found, vars(import_module('tsai.basics'))] for k,v in o.items()})
 
