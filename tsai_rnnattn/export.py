@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from . import __version__
-from .checks import check_sizes, first_bad_value
+from .checks import as_shape, check_sizes, first_bad_value
 from .core import eval_mode, full_name
 from .files import whole_folder, write_whole
 from .layers.heads import unwrapped
@@ -241,7 +241,7 @@ def _target_outputs(targets):
     return Numbers(*(np.asarray(o).tolist() for o in (targets.mean, targets.std)), np.dtype(targets.dtype).name)
 
 def _output_shape(targets):
-    d = () if targets.d is None else tuple(np.atleast_1d(targets.d))
+    d = () if targets.d is None else as_shape(targets.d)
     return (*d, targets.c) if targets.vocab or not d else d
 
 # %% ../nbs/43_export.ipynb #38becc2f
@@ -330,7 +330,7 @@ def load_model(
     try:
         predictor = _build(config, _make_model(config['model'], model, len(tensors)), *tokenizer)
         predictor.model.load_state_dict(tensors, assign=model is None)
-        _try(predictor)
+        _try(predictor, config['model'])
     except _errors as e: raise ValueError(f"{folder/_config} and {_weights} do not make a model: {_reason(e)}") from e
     return predictor.eval().to(device or 'cpu')
 
@@ -424,18 +424,18 @@ def _check_layers(o, most):
         _check_layers(v, most)
 
 # %% ../nbs/43_export.ipynb #f90b1120
-def _check_inputs(predictor):
-    "Raise `ValueError` unless the raw data has as many variables, or tokens, as the model"
-    if not in_zoo(predictor.model): return
-    has = model_config(predictor.model)['arguments']
+def _check_inputs(predictor, description):
+    "Raise `ValueError` unless the raw data has as many variables, or tokens, as the model of `description`, if that is of the zoo"
+    if 'own' in description: return
+    has = description['arguments']
     if predictor.encoder: fits = predictor.encoder.vocab_size <= has['vocab_size']
     else: fits = predictor.c_in * 2**sum(getattr(o, 'indicator', False) for o in predictor.transforms) == has['c_in']
     if not fits: raise ValueError(f"the variables or tokens of the data do not fit a model with {has}")
 
-def _try(predictor):
+def _try(predictor, description):
     "Raise an error unless all parts of `predictor` fit together, for a series or text of zeros"
     if predictor.c_in is None and not predictor.encoder: return          # a model alone
-    _check_inputs(predictor)
+    _check_inputs(predictor, description)
     sl = predictor.seq_len or 3
     x = torch.zeros(1, sl, dtype=torch.int64) if predictor.encoder else torch.zeros(1, predictor.c_in, sl)
     lengths = torch.tensor([sl]) if predictor.has_lengths else None
